@@ -1,0 +1,104 @@
+"""What a dialect is: one codec, used on both sides, that knows no provider and no other dialect.
+
+    client side     decode_request   encode_response   StreamEncoder   encode_error
+    upstream side   encode_request   decode_response   StreamDecoder   decode_error
+
+Each dialect is a folder with these names and one `Dialect` value that lists them; `dialects/__init__.py` holds
+the table. Nothing anywhere is written for a pair of dialects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Literal, Protocol
+
+import msgspec
+
+from dragoman.errors import DragomanError, UpstreamError
+from dragoman.ir.events import Event, Response
+from dragoman.ir.losses import Ledger
+from dragoman.ir.profile import Profile
+from dragoman.ir.request import Request
+from dragoman.ir.usage import Usage
+from dragoman.wire.sse import Frame
+
+Headers = list[tuple[str, str]]
+
+
+class Target(msgspec.Struct, frozen=True):
+    """For whom a request is encoded. `issuer` names the provider for sealed state."""
+
+    model: str
+    issuer: str
+    profile: Profile
+
+
+class Reply(msgspec.Struct):
+    """What an encoder of answers must know beside the answer.
+
+    `created` is in seconds since 1970, `fallback_id` a fresh id for a provider that gave none. `input_estimate`
+    and the length of what is said (in the encoder) stand in for a usage that nobody counted, in tokens."""
+
+    request: Request
+    model: str
+    created: int
+    fallback_id: str
+    input_estimate: int
+    issuer: str
+    ledger: Ledger
+
+
+class HttpError(msgspec.Struct):
+    """An error as the caller's dialect puts it."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
+Sniff = Literal["wait", "content", "error"]
+
+
+class StreamDecoder(Protocol):
+    """Frames of one upstream answer to events. Never raises for what an upstream sends: what cannot be
+    read becomes a `Fault`, after which nothing more is given."""
+
+    def feed(self, frame: Frame) -> list[Event]: ...
+
+    def end(self) -> list[Event]:
+        """The stream is over: whatever is still owed (`Close`, `Finish`), or a `Fault` when it broke off."""
+        ...
+
+
+class StreamEncoder(Protocol):
+    """Events to the caller's bytes, whole SSE events at a time. Always legal for the caller's client."""
+
+    def feed(self, event: Event) -> bytes: ...
+
+
+class Dialect(msgspec.Struct, frozen=True, kw_only=True):
+    """`decode_request` raises `MalformedBody` naming the path; `encode_request` enters losses in the ledger.
+
+    `decode_response` raises `UpstreamGarbled`; `decode_error` never raises: whatever the body is, it makes the best of it.
+    `sniff` looks at one frame of a stream and says whether the caller could already see content (`content`), an error
+    stands in it (`error`), or neither yet (`wait`). `terminal`: byte strings one of which stands near the end of every whole
+    stream. `ping` is sent when an upstream is silent. `usage_of(head, tail)` reads usage off a verbatim stream's or body's ends.
+    `scrub(body, issuer)` takes our carriers out of a body that otherwise goes through in its own dialect."""
+
+    name: str
+    path: str
+    decode_request: Callable[[bytes], Request]
+    encode_request: Callable[[Request, Target, Ledger], bytes]
+    decode_response: Callable[[bytes, str], Response]
+    encode_response: Callable[[Response, Reply], bytes]
+    stream_decoder: Callable[[str], StreamDecoder]
+    stream_encoder: Callable[[Reply], StreamEncoder]
+    decode_error: Callable[[int, Mapping[str, str], bytes, str], UpstreamError]
+    encode_error: Callable[[DragomanError, str], HttpError]
+    stream_error: Callable[[DragomanError, str], bytes]
+    error_in_body: Callable[[bytes], bool]
+    sniff: Callable[[Frame], Sniff]
+    terminal: tuple[bytes, ...]
+    ping: bytes
+    usage_of: Callable[[bytes, bytes], Usage | None]
+    scrub: Callable[[bytes, str], bytes]

@@ -1,0 +1,58 @@
+"""What one model at one provider can take, as data: the third axis, beside provider and dialect.
+
+An encoder reads it instead of asking who the provider is. Rows come from `providers/table.py` (what
+a provider's endpoint understands) and `models/profiles.py` (what a model can do); a configuration may add to both.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+
+class Profile(msgspec.Struct, frozen=True, kw_only=True):
+    """The defaults describe a plain, recent server of the dialect."""
+
+    max_output_tokens: int = 8192
+    """Sent where the dialect demands a limit and the caller gave none."""
+
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    """Chat: the name under which the limit goes."""
+
+    max_stop: int | None = None
+    """Most stop sequences the endpoint accepts."""
+
+    sampling: bool = True
+    """False: the model refuses temperature, top_p, top_k (the newest reasoning models)."""
+
+    inline_system: bool = False
+    """Messages: instructions may stand between turns as `role: "system"`."""
+
+    cache_marks: Literal["none", "cache_control", "breakpoint"] = "none"
+    """Chat: how a part is marked for the prompt cache: Anthropic's field (OpenRouter), OpenAI's, or not at all."""
+
+    reasoning: Literal["effort", "reasoning", "thinking", "none"] = "effort"
+    """Chat: how thinking is asked for: `reasoning_effort`, OpenRouter's `reasoning` object, a `thinking`
+    object with `type` (DeepSeek, Z.ai, Moonshot), or not at all."""
+
+    reasoning_replay: Literal["none", "reasoning_content", "reasoning_details"] = "none"
+    """Chat: under which field earlier thinking goes back to the provider that thought it."""
+
+    thinking: Literal["adaptive", "budget", "none"] = "budget"
+    """Messages: `thinking: {type: adaptive}` with an effort, `{type: enabled, budget_tokens}`, or no thinking."""
+
+    structured: bool = True
+    """JSON Schema outputs are enforced by the provider."""
+
+    forced_tools: bool = True
+    """`tool_choice` may demand a call."""
+
+    stream_usage: bool = True
+    """Chat: `stream_options.include_usage` is understood."""
+
+    extra_sampling: bool = False
+    """Chat: `top_k`, `min_p`, `repetition_penalty` are taken beside OpenAI's own parameters (vLLM, llama.cpp, OpenRouter ...)."""
+
+
+DEFAULT = Profile()

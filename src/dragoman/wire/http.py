@@ -1,0 +1,123 @@
+"""The seam between the core and its edges: HTTP as values and three small protocols.
+
+`pipeline.py` and the handlers know only this. `io/upstream.py` implements `Transport` on sockets, `io/asgi.py`
+drives the handler with an `Inbound` and an `Outbound`; the simulator and the tests bring their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+import msgspec
+
+RawHeaders = list[tuple[bytes, bytes]]
+"""Names in lower case, in the order they came; a name may repeat."""
+
+# RFC 9110, section 7.6.1: these are about one connection, not about the message.
+HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+
+
+class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
+    """Seconds. `first_byte` runs from the end of the request to the head of the answer, `idle` between two
+    reads of its body, `total` over everything from the first attempt on."""
+
+    connect: float = 10.0
+    first_byte: float = 300.0
+    idle: float = 300.0
+    total: float = 3600.0
+
+
+class UpstreamRequest(msgspec.Struct, kw_only=True):
+    """`url` is absolute, `headers` complete but for Host, Content-Length and Connection, which the transport writes."""
+
+    method: str
+    url: str
+    headers: RawHeaders
+    body: bytes
+    timeouts: Timeouts = Timeouts()
+
+
+class Head(msgspec.Struct):
+    status: int
+    headers: RawHeaders
+
+    def get(self, name: bytes) -> bytes | None:
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return None
+
+
+class Exchange(Protocol):
+    """One request under way. Every method raises `UpstreamTimeout` or `UpstreamUnreachable`/`UpstreamGarbled`."""
+
+    async def head(self, wait: float) -> Head | None:
+        """The answer's head, or None when it has not come within `wait` seconds (ask again)."""
+        ...
+
+    async def read(self, wait: float) -> bytes | None:
+        """The next bytes of the body, b"" at its proper end, None when nothing came within `wait` seconds.
+        A body that broke off raises `UpstreamGarbled`, never ends."""
+        ...
+
+    def close(self) -> None:
+        """Done with it. A body that was read to its end returns its connection to the pool; otherwise the
+        connection is closed at once, which is what tells the provider to stop. Safe to call twice."""
+        ...
+
+
+class Transport(Protocol):
+    async def open(self, request: UpstreamRequest) -> Exchange:
+        """Connect (or take an idle connection) and send."""
+        ...
+
+    async def aclose(self) -> None: ...
+
+
+class Inbound(msgspec.Struct, kw_only=True):
+    """A request as a driver hands it over. `path` is percent-decoded, `raw_path` as it stood on the wire, `query`
+    without its question mark. `body` is whole: drivers enforce the size limit."""
+
+    method: str
+    path: str
+    raw_path: bytes
+    query: bytes
+    headers: RawHeaders
+    body: bytes
+    client: str = ""
+
+    def header(self, name: bytes) -> bytes | None:
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return None
+
+
+class Outbound(Protocol):
+    """Where the answer goes. A handler calls `start` once, `write` any number of times, `finish` once; or `abort`.
+    The driver cancels the handler's task when the client leaves."""
+
+    async def start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None: ...
+
+    async def write(self, data: bytes) -> None:
+        """Returns when the client can take more: this is the backpressure."""
+        ...
+
+    async def finish(self, data: bytes = b"") -> None: ...
+
+    def abort(self) -> None:
+        """Break the connection: the answer cannot be completed and must not look complete."""
+        ...

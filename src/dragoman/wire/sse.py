@@ -1,0 +1,119 @@
+"""Server-sent events: bytes to frames, frames to bytes (WHATWG HTML, section 9.2.6).
+
+The parser is fed bytes cut anywhere and gives whole events. It works on bytes up to the blank line, so
+neither a character nor a JSON value is ever split. Accepted as the standard says: LF, CRLF and CR line ends (even mixed),
+a byte order mark, comments, several `data:` lines, a missing space after the colon.
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from dragoman.errors import UpstreamGarbled
+
+_LINE = re.compile(rb"\r\n|\n|\r")
+_BLANK = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r)")
+BOM = b"\xef\xbb\xbf"
+
+
+class Frame(msgspec.Struct, gc=False):
+    """One event. `event` is empty where the stream named none; `data` is its lines joined by LF."""
+
+    event: str
+    data: bytes
+
+
+class SseParser:
+    """Feed it bytes, take frames. `limit` bounds one event in bytes: beyond it the stream is garbled."""
+
+    __slots__ = ("_buffer", "_first", "_limit")
+
+    def __init__(self, limit: int = 32 * 1024 * 1024) -> None:
+        self._buffer = b""
+        self._first = True
+        self._limit = limit
+
+    def feed(self, chunk: bytes) -> list[Frame]:
+        buffer = self._buffer + chunk if self._buffer else chunk
+        if self._first:
+            if len(buffer) < 3 and BOM.startswith(buffer):
+                self._buffer = buffer
+                return []
+            buffer = buffer.removeprefix(BOM)
+            self._first = False
+        frames: list[Frame] = []
+        if b"\r" in buffer:
+            rest = self._split_any(buffer, frames)
+        else:
+            # The common case: LF only.
+            *events, rest = buffer.split(b"\n\n")
+            for event in events:
+                frame = parse_event(event)
+                if frame is not None:
+                    frames.append(frame)
+        if len(rest) > self._limit:
+            raise UpstreamGarbled(f"one event of the stream is larger than {self._limit} bytes")
+        self._buffer = rest
+        return frames
+
+    def _split_any(self, buffer: bytes, frames: list[Frame]) -> bytes:
+        start = 0
+        # A CR at the very end may be half of a CRLF: leave it for the next chunk.
+        end = len(buffer) - 1 if buffer.endswith(b"\r") else len(buffer)
+        for blank in _BLANK.finditer(buffer, 0, end):
+            frame = parse_event(buffer[start : blank.start()])
+            if frame is not None:
+                frames.append(frame)
+            start = blank.end()
+        return buffer[start:]
+
+    def end(self) -> list[Frame]:
+        """The stream is over. An event without its blank line still counts if its last line is whole enough to
+        be read: several servers leave the last blank line out."""
+        rest, self._buffer = self._buffer, b""
+        frame = parse_event(rest.strip(b"\r\n"))
+        return [frame] if frame is not None else []
+
+    @property
+    def pending(self) -> int:
+        """Bytes of an event that has begun and not ended."""
+        return len(self._buffer)
+
+
+def parse_event(block: bytes) -> Frame | None:
+    """The event in the lines between two blank ones; None for comments alone."""
+    if block.startswith(b"data: ") and b"\n" not in block and b"\r" not in block:
+        return Frame("", block[6:])
+    event = ""
+    data: list[bytes] = []
+    for line in _LINE.split(block):
+        name, _, value = line.partition(b":")
+        if value.startswith(b" "):
+            value = value[1:]
+        if name == b"data":
+            data.append(value)
+        elif name == b"event":
+            event = value.decode("utf-8", "replace")
+    if not data:
+        return None
+    return Frame(event, data[0] if len(data) == 1 else b"\n".join(data))
+
+
+def last_boundary(data: bytes) -> int:
+    """Where the last whole event of `data` ends: an index, 0 when none has ended."""
+    if b"\r" not in data:
+        return data.rfind(b"\n\n") + 2 if b"\n\n" in data else 0
+    end = 0
+    for blank in _BLANK.finditer(data):
+        if not (blank.end() == len(data) and data.endswith(b"\r") and not data.endswith(b"\r\r")):
+            end = blank.end()
+    return end
+
+
+def write_frame(data: bytes, event: str = "") -> bytes:
+    """`data` must hold no line end (JSON from an encoder does not)."""
+    if event:
+        return b"event: " + event.encode() + b"\ndata: " + data + b"\n\n"
+    return b"data: " + data + b"\n\n"
