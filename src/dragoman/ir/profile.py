@@ -26,6 +26,9 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     sampling: bool = True
     """False: the model refuses temperature, top_p, top_k (the newest reasoning models)."""
 
+    temperature_or_top_p: bool = False
+    """The model refuses to be given both."""
+
     inline_system: bool = False
     """Messages: instructions may stand between turns as `role: "system"`."""
 

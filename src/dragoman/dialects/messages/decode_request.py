@@ -1,0 +1,362 @@
+"""A Messages request to the hub. Types: `anthropic.types.message_create_params`."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, cast
+
+import msgspec
+
+from dragoman.dialects.shape import Fields, wrong
+from dragoman.errors import MalformedBody
+from dragoman.ir import carrier
+from dragoman.ir.request import (
+    CacheMark,
+    Citation,
+    Document,
+    Format,
+    Image,
+    Message,
+    Part,
+    Path,
+    Reasoning,
+    ReasoningAsk,
+    Request,
+    Sampling,
+    Seal,
+    Text,
+    Tool,
+    ToolCall,
+    ToolChoice,
+    ToolResult,
+    Unknown,
+    path_text,
+)
+from dragoman.wire.body import fields_of, malformed
+
+_tool_list = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
+_encode = msgspec.json.Encoder().encode
+
+
+def decode_request(body: bytes) -> Request:
+    raw = fields_of(body)
+    tools_raw = raw.pop("tools", None)
+    try:
+        fields = Fields({key: msgspec.json.decode(value) for key, value in raw.items()}, None)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise malformed(body, error) from None
+    messages = fields.array("messages")
+    if not messages:
+        raise MalformedBody("messages: at least one message is required", param="messages")
+    metadata = Fields(fields.object("metadata") or {}, (None, "metadata"))
+    output = Fields(fields.object("output_config") or {}, (None, "output_config"))
+    request = Request(
+        model=fields.text("model") or "",
+        dialect="messages",
+        stream=fields.flag("stream") or False,
+        include_usage=True,
+        system=_system(fields.any("system"), (None, "system")),
+        messages=[_message(native, ((None, "messages"), index)) for index, native in enumerate(messages)],
+        tools=_tools(tools_raw),
+        sampling=Sampling(
+            temperature=fields.number("temperature"), top_p=fields.number("top_p"), top_k=fields.integer("top_k")
+        ),
+        max_tokens=fields.integer("max_tokens"),
+        stop=fields.texts("stop_sequences") or [],
+        user=metadata.text("user_id"),
+        service_tier=fields.text("service_tier"),
+        cache=_cache(fields.any("cache_control"), (None, "cache_control")),
+        format=_format(output, fields),
+        reasoning=_reasoning(fields, output),
+    )
+    _tool_choice(fields, request)
+    request.extras = fields.rest()
+    for name, inner in (("metadata", metadata), ("output_config", output)):
+        if left := inner.rest():
+            request.extras[name] = left
+    return request
+
+
+def _system(native: Any, at: Path) -> list[Text]:
+    if native is None or native == "":
+        return []
+    if isinstance(native, str):
+        return [Text(text=native, at=at)]
+    if not isinstance(native, list):
+        raise wrong(at, "a string or an array of text blocks", native)
+    return [_text(Fields(block, (at, index))) for index, block in enumerate(cast("list[Any]", native))]
+
+
+def _message(native: Any, at: Path) -> Message:
+    fields = Fields(native, at)
+    role = fields.any("role")
+    if role not in {"user", "assistant", "system"}:
+        path = path_text((at, "role"))
+        raise MalformedBody(f"{path}: expected user, assistant or system, got {role!r}", param=path)
+    parts = _content(fields.any("content"), (at, "content"))
+    if role == "assistant":
+        parts = _unpack_ids(parts)
+    return Message(role=cast("Literal['user', 'assistant', 'system']", role), parts=parts, at=at, extras=fields.rest())
+
+
+def _content(native: Any, at: Path) -> list[Part]:
+    if isinstance(native, str):
+        return [Text(text=native, at=at)]
+    if not isinstance(native, list):
+        raise wrong(at, "a string or an array of content blocks", native)
+    parts: list[Part] = []
+    for index, block in enumerate(cast("list[Any]", native)):
+        parts.extend(decode_block(block, (at, index)))
+    return parts
+
+
+def decode_block(native: Any, at: Path) -> list[Part]:
+    """The part of one content block of a request; two where a carrier rode in it, none never."""
+    fields = Fields(native, at)
+    match fields.any("type"):
+        case "text":
+            return [_text(fields)]
+        case "image":
+            return [_image(fields)]
+        case "document":
+            return [_document(fields)]
+        case "tool_use":
+            call_id = fields.need_text("id")
+            return [
+                ToolCall(
+                    id=call_id,
+                    name=fields.need_text("name"),
+                    arguments=_encode(fields.object("input") or {}).decode(),
+                    cache=_cache(fields.any("cache_control"), (at, "cache_control")),
+                    at=at,
+                    extras=fields.rest(),
+                )
+            ]
+        case "tool_result":
+            return [_tool_result(fields)]
+        case "thinking":
+            return _thinking(fields)
+        case "redacted_thinking":
+            data = fields.need_text("data")
+            held = carrier.unpack(data) if carrier.is_token(data) else None
+            if held:
+                return [msgspec.structs.replace(part, at=at) for part in held]
+            return [Reasoning(seal=Seal(data, None, "messages"), redacted=True, at=at, extras=fields.rest())]
+        case str():
+            return [Unknown(native=native, dialect="messages", at=at)]
+        case other:
+            raise wrong((at, "type"), "a string", other)
+
+
+def _text(fields: Fields) -> Text:
+    fields.left.pop("type", None)
+    text = fields.need_text("text")
+    citations = fields.array("citations") or []
+    return Text(
+        text=text,
+        citations=[decode_citation(item, ((fields.at, "citations"), index)) for index, item in enumerate(citations)],
+        cache=_cache(fields.any("cache_control"), (fields.at, "cache_control")),
+        at=fields.at,
+        extras=fields.rest(),
+    )
+
+
+def decode_citation(native: Any, at: Path) -> Citation:
+    fields = Fields(native, at)
+    return Citation(
+        kind=fields.text("type") or "",
+        url=fields.text("url"),
+        title=fields.text("title") or fields.text("document_title"),
+        cited_text=fields.text("cited_text"),
+        native=native,
+        dialect="messages",
+        at=at,
+    )
+
+
+def _thinking(fields: Fields) -> list[Part]:
+    text = fields.text("thinking") or ""
+    signature = fields.text("signature")
+    at = fields.at
+    if carrier.is_token(signature):
+        held = carrier.unpack(signature or "") or []
+        seal = held[0].seal if held else Seal("", "?", "")
+        return [Reasoning(text=text, seal=seal, summary=bool(held and held[0].summary), at=at)]
+    seal = Seal(signature, None, "messages") if signature else None
+    return [Reasoning(text=text, seal=seal, at=at, extras=fields.rest())]
+
+
+def _image(fields: Fields) -> Image:
+    at = fields.at
+    source = Fields(fields.any("source"), (at, "source"))
+    image = Image(at=at, cache=_cache(fields.any("cache_control"), (at, "cache_control")))
+    match source.any("type"):
+        case "base64":
+            image.media_type, image.data = source.text("media_type") or "", source.need_text("data")
+        case "url":
+            image.url = source.need_text("url")
+        case "file":
+            image.file = source.need_text("file_id")
+        case other:
+            raise wrong(((at, "source"), "type"), "base64, url or file", other)
+    image.extras = fields.rest() | ({"source": left} if (left := source.rest()) else {})
+    return image
+
+
+def _document(fields: Fields) -> Document:
+    at = fields.at
+    source = Fields(fields.any("source"), (at, "source"))
+    citations = Fields(fields.object("citations") or {}, (at, "citations"))
+    document = Document(
+        title=fields.text("title"),
+        context=fields.text("context"),
+        cite=citations.flag("enabled"),
+        cache=_cache(fields.any("cache_control"), (at, "cache_control")),
+        at=at,
+    )
+    match source.any("type"):
+        case "base64":
+            document.media_type, document.data = source.text("media_type") or "application/pdf", source.need_text("data")
+        case "text":
+            document.media_type, document.text = source.text("media_type") or "text/plain", source.need_text("data")
+        case "url":
+            document.url = source.need_text("url")
+        case "file":
+            document.file = source.need_text("file_id")
+        case "content":
+            document.parts = _content(source.any("content"), ((at, "source"), "content"))
+        case other:
+            raise wrong(((at, "source"), "type"), "base64, text, url, file or content", other)
+    document.extras = fields.rest() | ({"source": left} if (left := source.rest()) else {})
+    return document
+
+
+def _tool_result(fields: Fields) -> ToolResult:
+    at = fields.at
+    content = fields.any("content")
+    bare, _ = carrier.detach(fields.need_text("tool_use_id"))
+    return ToolResult(
+        call_id=carrier.original_id(bare),
+        parts=[] if content is None else _content(content, (at, "content")),
+        is_error=fields.flag("is_error") or False,
+        cache=_cache(fields.any("cache_control"), (at, "cache_control")),
+        at=at,
+        extras=fields.rest(),
+    )
+
+
+def _unpack_ids(parts: list[Part]) -> list[Part]:
+    """Calls get their own ids back, and what rode in an id stands before the call again, once."""
+    known = {part.seal.value for part in parts if isinstance(part, Reasoning) and part.seal is not None}
+    unpacked: list[Part] = []
+    for part in parts:
+        if isinstance(part, ToolCall):
+            bare, held = carrier.detach(part.id)
+            part.id = carrier.original_id(bare)
+            for reasoning in held:
+                if reasoning.seal is None or reasoning.seal.value not in known:
+                    unpacked.append(msgspec.structs.replace(reasoning, at=(part.at, "id")))
+                    if reasoning.seal is not None:
+                        known.add(reasoning.seal.value)
+        unpacked.append(part)
+    return unpacked
+
+
+def _cache(native: Any, at: Path) -> CacheMark | None:
+    if native is None:
+        return None
+    return CacheMark(Fields(native, at).text("ttl"))
+
+
+def _tools(raw: msgspec.Raw | None) -> list[Tool]:
+    if raw is None or bytes(raw) == b"null":
+        return []
+    try:
+        natives = _tool_list.decode(raw)
+    except (msgspec.DecodeError, RecursionError):
+        raise wrong((None, "tools"), "an array of objects", msgspec.json.decode(raw)) from None
+    return [_tool(native, ((None, "tools"), index)) for index, native in enumerate(natives)]
+
+
+def _tool(native: dict[str, msgspec.Raw], at: Path) -> Tool:
+    schema = native.pop("input_schema", None)
+    fields = Fields({key: msgspec.json.decode(value) for key, value in native.items()}, at)
+    kind = fields.text("type")
+    if kind is not None and kind != "custom":
+        whole = {"type": kind, **fields.left}
+        if schema is not None:
+            whole["input_schema"] = schema
+        return Tool(name=str(whole.get("name", kind)), kind="hosted", native=whole, dialect="messages", at=at)
+    return Tool(
+        name=fields.need_text("name"),
+        description=fields.text("description"),
+        schema=schema if schema is not None else msgspec.Raw(b""),
+        strict=fields.flag("strict"),
+        dialect="messages",
+        cache=_cache(fields.any("cache_control"), (at, "cache_control")),
+        at=at,
+        extras=fields.rest(),
+    )
+
+
+def _tool_choice(fields: Fields, request: Request) -> None:
+    native = fields.object("tool_choice")
+    if native is None:
+        return
+    at: Path = (None, "tool_choice")
+    choice = Fields(native, at)
+    serial = choice.flag("disable_parallel_tool_use")
+    request.parallel = None if serial is None else not serial
+    match choice.any("type"):
+        case "auto":
+            found = ToolChoice(mode="auto", at=at)
+        case "none":
+            found = ToolChoice(mode="none", at=at)
+        case "any":
+            found = ToolChoice(mode="required", at=at)
+        case "tool":
+            found = ToolChoice(mode="tool", names=[choice.need_text("name")], at=at)
+        case other:
+            raise wrong((at, "type"), "auto, any, tool or none", other)
+    found.extras = choice.rest()
+    request.tool_choice = found
+
+
+def _format(output: Fields, fields: Fields) -> Format | None:
+    """`output_config.format`, or its older place `output_format` at the top."""
+    at: Path = (output.at, "format")
+    native = output.object("format")
+    if native is None:
+        at = (None, "output_format")
+        native = fields.object("output_format")
+    if native is None:
+        return None
+    inner = Fields(native, at)
+    kind = inner.text("type")
+    if kind != "json_schema":
+        raise wrong((at, "type"), "json_schema", kind)
+    schema = inner.object("schema")
+    return Format(kind="schema", schema=msgspec.Raw(_encode(schema or {})), at=at, extras=inner.rest())
+
+
+def _reasoning(fields: Fields, output: Fields) -> ReasoningAsk | None:
+    native = fields.object("thinking")
+    effort = output.text("effort")
+    if native is None and effort is None:
+        return None
+    thinking = Fields(native or {}, (None, "thinking"))
+    ask = ReasoningAsk(effort=effort, at=(None, "thinking") if native is not None else output.at)
+    match thinking.any("type"):
+        case "enabled":
+            ask.mode, ask.budget = "on", thinking.integer("budget_tokens")
+        case "disabled":
+            ask.mode = "off"
+        case "adaptive":
+            ask.mode = "adaptive"
+        case None:
+            pass
+        case other:
+            # `between_tools` and what comes after it: kept for its own dialect, a loss elsewhere.
+            ask.extras = {"type": other}
+    ask.display = thinking.text("display")
+    ask.extras = ask.extras | thinking.rest()
+    return ask

@@ -1,0 +1,530 @@
+"""The hub's request as a Messages request. What Messages cannot say goes in the ledger, and stays readable
+to the model as a short text where it was content.
+
+What the API insists on, beyond its types (https://platform.claude.com/docs/en/api/errors):
+- text blocks hold something other than white space;
+- the results of a turn's calls come first in the user turn right after it;
+- with thinking on, no call may be forced, and temperature and top_k stay unset;
+- with a thinking budget, a turn that calls tools and is being answered must begin with its own thinking.
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from binascii import Error as Base64Error
+from typing import Any, assert_never
+
+import msgspec
+
+from dragoman.dialects.base import Target
+from dragoman.ir import carrier
+from dragoman.ir.losses import Ledger
+from dragoman.ir.request import (
+    Audio,
+    CacheMark,
+    Document,
+    Image,
+    Message,
+    Node,
+    Part,
+    Reasoning,
+    Refusal,
+    Request,
+    Text,
+    Tool,
+    ToolCall,
+    ToolResult,
+    Unknown,
+)
+from dragoman.wire.partial import arguments_object, mended_object
+
+Block = dict[str, Any]
+
+BUDGET_OF_EFFORT = {"minimal": 1024, "low": 1024, "medium": 4096, "high": 16384, "xhigh": 32768, "max": 32768}
+"""Tokens to think with, for models that want a budget instead of an effort."""
+
+_LEAST_BUDGET = 1024
+_EFFORTS = frozenset({"low", "medium", "high", "xhigh", "max"})
+_NO_TEXT = "(no text)"
+_CUSTOM_INPUT = msgspec.Raw(
+    b'{"type":"object","properties":{"input":{"type":"string","description":"The whole input of the tool, as free text."}},'
+    b'"required":["input"],"additionalProperties":false}'
+)
+
+
+def encode_request(request: Request, target: Target, ledger: Ledger) -> bytes:
+    return msgspec.json.encode(_Encoding(request, target, ledger).body())
+
+
+class _Encoding:
+    """One request on its way out."""
+
+    def __init__(self, request: Request, target: Target, ledger: Ledger) -> None:
+        self.request = request
+        self.target = target
+        self.profile = target.profile
+        self.ledger = ledger
+        self.native = request.dialect == "messages"
+        self.moved_system: list[Text] = []
+
+    def body(self) -> Block:
+        request, ledger = self.request, self.ledger
+        messages = self.messages()
+        system = [self.text(part) for part in [*request.system, *self.moved_system] if part.text.strip()]
+        body: Block = {"model": self.target.model, "max_tokens": request.max_tokens or self.profile.max_output_tokens}
+        if system:
+            body["system"] = system
+        body["messages"] = messages
+        tools = self.tools()
+        if tools:
+            body["tools"] = tools
+        self.format(body)
+        self.thinking(body, messages)
+        self.tool_choice(body)
+        self.sampling(body)
+        self.rest(body)
+        if request.stream:
+            body["stream"] = True
+        if self.native:
+            for key, value in request.extras.items():
+                held = body.get(key)
+                body[key] = {**held, **value} if isinstance(held, dict) and isinstance(value, dict) else value
+        else:
+            ledger.extras(request)
+        return body
+
+    # ------------------------------------------------------------ messages
+
+    def messages(self) -> list[Block]:
+        out: list[Block] = []
+        last = len(self.request.messages) - 1
+        for number, message in enumerate(self.request.messages):
+            self.node(message)
+            if message.name is not None:
+                self.ledger.add(message.at, "name", "Messages has no names for speakers", "info")
+            match message.role:
+                case "system":
+                    self.system_turn(message, out)
+                case "user":
+                    blocks = self.blocks(message.parts)
+                    results = [block for block in blocks if block["type"] == "tool_result"]
+                    blocks = results + [block for block in blocks if block["type"] != "tool_result"]
+                    out.append({"role": "user", "content": blocks or [{"type": "text", "text": _NO_TEXT}]})
+                    if not blocks:
+                        self.ledger.add(message.at, "content", "an empty turn is told as (no text)", "info")
+                case "assistant":
+                    blocks = self.blocks(message.parts)
+                    if number == last and blocks and blocks[-1]["type"] == "text":
+                        # A prefill must not end in white space.
+                        blocks[-1]["text"] = blocks[-1]["text"].rstrip() or _NO_TEXT
+                    if blocks:
+                        out.append({"role": "assistant", "content": blocks})
+                    else:
+                        self.ledger.add(message.at, None, "an empty assistant turn is left out", "info")
+        if not out or out[0]["role"] == "assistant":
+            out.insert(0, self.opening())
+        return out
+
+    def opening(self) -> Block:
+        """Messages wants a user's word first. Instructions alone become that word."""
+        if self.request.messages or not self.request.system:
+            self.ledger.add(None, "messages", "a user turn was put before the first assistant turn", "degraded")
+            return {"role": "user", "content": [{"type": "text", "text": _NO_TEXT}]}
+        self.ledger.add(self.request.system[-1].at, None, "instructions alone are sent as the user's turn", "degraded")
+        return {"role": "user", "content": [self.text(self.request.system.pop())]}
+
+    def system_turn(self, message: Message, out: list[Block]) -> None:
+        texts = [part for part in message.parts if isinstance(part, Text) and part.text.strip()]
+        if self.profile.inline_system:
+            out.append(
+                {"role": "system", "content": [self.text(part) for part in texts] or [{"type": "text", "text": _NO_TEXT}]}
+            )
+            return
+        self.moved_system.extend(texts)
+        self.ledger.add(message.at, None, "moved to the end of the instructions before the conversation", "degraded")
+
+    def blocks(self, parts: list[Part]) -> list[Block]:
+        blocks: list[Block] = []
+        for part in parts:
+            blocks.extend(self.part(part))
+        return blocks
+
+    def part(self, part: Part) -> list[Block]:
+        match part:
+            case Text():
+                return [self.text(part)] if part.text.strip() else []
+            case Refusal():
+                self.node(part)
+                return [{"type": "text", "text": part.text}] if part.text.strip() else []
+            case Reasoning():
+                return self.reasoning(part)
+            case Image():
+                return self.image(part)
+            case Document():
+                return self.document(part)
+            case Audio():
+                return self.omitted(part, "audio", "Messages takes no audio")
+            case ToolCall():
+                return [self.call(part)]
+            case ToolResult():
+                return [self.result(part)]
+            case Unknown():
+                if part.dialect == "messages":
+                    return [part.native]
+                kind = str(part.native.get("type", "part"))
+                return self.omitted(part, kind, f"Messages has no {kind}")
+            case _:
+                assert_never(part)
+
+    def text(self, part: Text) -> Block:
+        block: Block = {"type": "text", "text": part.text}
+        if part.citations:
+            if self.native:
+                block["citations"] = [citation.native for citation in part.citations]
+            else:
+                self.ledger.add(part.at, "annotations", "citations of earlier answers are not replayed", "info")
+        return self.finish(block, part, part.cache)
+
+    def reasoning(self, part: Reasoning) -> list[Block]:
+        seal = part.seal
+        if seal is None or seal.dialect != "messages" or seal.issuer not in {None, self.target.issuer}:
+            self.ledger.add(part.at, None, "reasoning of another provider is not replayed", "info")
+            return []
+        self.node(part)
+        if part.redacted:
+            return [{"type": "redacted_thinking", "data": seal.value}]
+        return [{"type": "thinking", "thinking": part.text, "signature": seal.value}]
+
+    def image(self, part: Image) -> list[Block]:
+        if part.detail not in {None, "auto"}:
+            self.ledger.add(part.at, "image_url", "Messages has no level of detail for images", "info")
+        if part.data is not None:
+            source: Block = {"type": "base64", "media_type": part.media_type or "image/png", "data": part.data}
+        elif part.url is not None:
+            source = {"type": "url", "url": part.url}
+        elif self.native and part.file is not None:
+            source = {"type": "file", "file_id": part.file}
+        else:
+            return self.omitted(part, "image", "a file in another provider's store")
+        return [self.finish({"type": "image", "source": source}, part, part.cache)]
+
+    def document(self, part: Document) -> list[Block]:
+        source = self.document_source(part)
+        if source is None:
+            return self.omitted(part, "document", f"Messages takes no document of type {part.media_type or 'unknown'}")
+        block: Block = {"type": "document", "source": source}
+        if part.title is not None:
+            block["title"] = part.title
+        if part.context is not None:
+            block["context"] = part.context
+        if part.cite is not None:
+            block["citations"] = {"enabled": part.cite}
+        return [self.finish(block, part, part.cache)]
+
+    def document_source(self, part: Document) -> Block | None:
+        media = part.media_type.partition(";")[0].strip().lower()
+        if part.text is not None:
+            return {"type": "text", "media_type": "text/plain", "data": part.text}
+        if part.parts is not None:
+            return {"type": "content", "content": self.blocks(part.parts)}
+        if part.url is not None:
+            return {"type": "url", "url": part.url}
+        if part.file is not None:
+            return {"type": "file", "file_id": part.file} if self.native else None
+        if media in {"application/pdf", ""}:
+            return {"type": "base64", "media_type": "application/pdf", "data": part.data}
+        if media.startswith("text/") or media in {"application/json", "application/xml", "application/yaml"}:
+            try:
+                text = b64decode(part.data or "").decode()
+            except (Base64Error, ValueError):
+                return None
+            return {"type": "text", "media_type": "text/plain", "data": text}
+        return None
+
+    def call(self, part: ToolCall) -> Block:
+        if part.kind == "custom":
+            arguments: Block = {"input": part.arguments}
+        else:
+            found = arguments_object(part.arguments)
+            if found is None:
+                found = mended_object(part.arguments)
+                self.ledger.add(
+                    part.at, "function", "arguments that are no JSON object are sent as far as they are", "degraded"
+                )
+            arguments = found
+        block: Block = {"type": "tool_use", "id": carrier.safe_id(part.id), "name": part.name, "input": arguments}
+        return self.finish(block, part, part.cache)
+
+    def result(self, part: ToolResult) -> Block:
+        block: Block = {"type": "tool_result", "tool_use_id": carrier.safe_id(part.call_id)}
+        blocks = [block for block in self.blocks(part.parts) if block["type"] != "thinking"]
+        if len(blocks) == 1 and blocks[0].keys() == {"type", "text"} and not self.native:
+            block["content"] = blocks[0]["text"]
+        elif blocks:
+            block["content"] = blocks
+        if part.is_error:
+            block["is_error"] = True
+        if part.name is not None:
+            self.ledger.add(part.at, "name", "a result is known by its call's id alone", "info")
+        return self.finish(block, part, part.cache)
+
+    def omitted(self, part: Node, kind: str, why: str) -> list[Block]:
+        """Content that cannot be said leaves a word behind, so that the model knows of it and no turn is empty."""
+        self.ledger.add(part.at, None, why, "lost")
+        return [{"type": "text", "text": f"[{kind} omitted]"}]
+
+    def finish(self, block: Block, part: Node, cache: CacheMark | None) -> Block:
+        if cache is not None:
+            block["cache_control"] = _mark(cache)
+        if part.extras:
+            if self.native:
+                for key, value in part.extras.items():
+                    held = block.get(key)
+                    block[key] = {**held, **value} if isinstance(held, dict) and isinstance(value, dict) else value
+            else:
+                self.ledger.extras(part)
+        return block
+
+    def node(self, part: Node) -> None:
+        if part.extras and not self.native:
+            self.ledger.extras(part)
+
+    # ------------------------------------------------------------ tools
+
+    def tools(self) -> list[Block]:
+        tools: list[Block] = []
+        choice = self.request.tool_choice
+        allowed = set(choice.names) if choice is not None and choice.mode == "allowed" else None
+        for tool in self.request.tools:
+            if allowed is not None and tool.name not in allowed:
+                self.ledger.add(tool.at, None, "left out, as tool_choice does not allow it", "info")
+                continue
+            block = self.tool(tool)
+            if block is not None:
+                tools.append(block)
+        return tools
+
+    def tool(self, tool: Tool) -> Block | None:
+        if tool.kind == "hosted":
+            if tool.dialect == "messages":
+                return tool.native
+            self.ledger.add(tool.at, None, "a tool that only its own provider runs", "lost")
+            return None
+        block: Block = {"name": tool.name}
+        description = tool.description
+        if tool.kind == "custom":
+            self.ledger.add(tool.at, None, "a free-text tool is told as one with a single text field", "degraded")
+            if tool.native.get("format"):
+                grammar = msgspec.json.encode(tool.native["format"]).decode()
+                description = f"{description or ''}\nThe input must follow this format: {grammar}".lstrip()
+        if description is not None:
+            block["description"] = description
+        block["input_schema"] = _CUSTOM_INPUT if tool.kind == "custom" else _object_schema(tool.schema)
+        if tool.strict is not None:
+            block["strict"] = tool.strict
+        return self.finish(block, tool, tool.cache)
+
+    def tool_choice(self, body: Block) -> None:
+        request = self.request
+        choice = request.tool_choice
+        if "tools" not in body:
+            if choice is not None and choice.mode != "none":
+                self.ledger.add(choice.at, None, "there is no tool to choose", "info")
+            if request.parallel is not None:
+                self.ledger.add(None, "parallel_tool_calls", "there is no tool to call", "info")
+            return
+        native: Block | None = None
+        if choice is not None:
+            self.node(choice)
+            native = self.choice_of(choice.mode, choice.names, choice.required)
+            if native["type"] in {"any", "tool"} and not self.profile.forced_tools:
+                self.ledger.add(choice.at, None, "this model cannot be forced to call a tool", "degraded")
+                native = {"type": "auto"}
+            elif native["type"] in {"any", "tool"} and body.get("thinking", {}).get("type") in {"enabled", "adaptive"}:
+                # The two exclude each other. A call that the program relies on matters more than thinking.
+                self.ledger.add((None, "tool_choice"), None, "a forced call excludes thinking, which was left out", "degraded")
+                body.pop("thinking")
+        if request.parallel is False:
+            native = native or {"type": "auto"}
+            if native["type"] != "none":
+                native["disable_parallel_tool_use"] = True
+        elif request.parallel and self.native and native is not None and native["type"] != "none":
+            native["disable_parallel_tool_use"] = False
+        if native is not None:
+            if choice is not None and self.native:
+                native.update(choice.extras)
+            body["tool_choice"] = native
+
+    def choice_of(self, mode: str, names: list[str], required: bool) -> Block:
+        if mode == "tool":
+            return {"type": "tool", "name": names[0]}
+        if mode == "allowed":
+            return {"type": "any" if required else "auto"}
+        return {"type": {"auto": "auto", "none": "none", "required": "any"}[mode]}
+
+    # ------------------------------------------------------------ output, thinking, sampling
+
+    def format(self, body: Block) -> None:
+        wanted = self.request.format
+        if wanted is None or wanted.kind == "text":
+            return
+        self.node(wanted)
+        if wanted.kind == "schema" and self.profile.structured:
+            body["output_config"] = {"format": {"type": "json_schema", "schema": wanted.schema or {}}}
+            for key, value in (("name", wanted.name), ("description", wanted.description)):
+                if value is not None:
+                    self.ledger.add((wanted.at, "json_schema"), key, "a schema has no such label here", "info")
+            if wanted.strict is False:
+                self.ledger.add((wanted.at, "json_schema"), "strict", "Messages always holds the answer to its schema", "info")
+            return
+        order = "Answer with one JSON object and nothing else: no prose, no code fence."
+        if wanted.kind == "schema":
+            order += " It must match this JSON Schema: " + bytes(wanted.schema).decode()
+        body.setdefault("system", []).append({"type": "text", "text": order})
+        self.ledger.add(wanted.at, None, "told to the model in words, not enforced", "degraded")
+
+    def thinking(self, body: Block, messages: list[Block]) -> None:
+        ask = self.request.reasoning
+        if ask is None:
+            return
+        if self.native:
+            self.thinking_native(body)
+            return
+        self.node(ask)
+        if ask.display is not None:
+            self.ledger.add(ask.at, "display", "said in the caller's own dialect only", "info")
+        if ask.mode == "off" or ask.effort == "none":
+            if self.profile.thinking != "none":
+                body["thinking"] = {"type": "disabled"}
+            return
+        if self.profile.thinking == "none":
+            self.ledger.add(ask.at, None, "this model does not think", "degraded")
+        elif self.profile.thinking == "adaptive":
+            body["thinking"] = {"type": "adaptive"}
+            effort = ask.effort or _effort_of(ask.budget)
+            if effort is not None:
+                if effort not in _EFFORTS:
+                    self.ledger.add(ask.at, None, f"effort {effort} is sent as low", "info")
+                    effort = "low"
+                body.setdefault("output_config", {})["effort"] = effort
+        else:
+            self.budget(body, messages)
+
+    def thinking_native(self, body: Block) -> None:
+        ask = self.request.reasoning
+        assert ask is not None
+        kind = {"on": "enabled", "off": "disabled", "adaptive": "adaptive", None: None}[ask.mode]
+        native: Block = {"type": kind} if kind else {}
+        if ask.budget is not None:
+            native["budget_tokens"] = ask.budget
+        if ask.display is not None:
+            native["display"] = ask.display
+        native.update(ask.extras)
+        if native:
+            body["thinking"] = native
+        if ask.effort is not None:
+            body.setdefault("output_config", {})["effort"] = ask.effort
+
+    def budget(self, body: Block, messages: list[Block]) -> None:
+        ask = self.request.reasoning
+        assert ask is not None
+        if _answers_unthought_call(messages):
+            self.ledger.add(ask.at, None, "off for this turn: the call being answered came without its thinking", "degraded")
+            return
+        budget = ask.budget or BUDGET_OF_EFFORT.get(ask.effort or "medium", BUDGET_OF_EFFORT["medium"])
+        if self.request.max_tokens is None:
+            body["max_tokens"] = max(body["max_tokens"], budget + 4096)
+        budget = min(budget, body["max_tokens"] - 1)
+        if budget < _LEAST_BUDGET:
+            self.ledger.add(ask.at, None, f"off: the limit on the answer leaves less than {_LEAST_BUDGET} tokens", "degraded")
+            return
+        body["thinking"] = {"type": "enabled", "budget_tokens": budget}
+
+    def sampling(self, body: Block) -> None:
+        sampling, ledger = self.request.sampling, self.ledger
+        given = {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": sampling.top_k}
+        thinks = not self.native and body.get("thinking", {}).get("type") in {"enabled", "adaptive"}
+        for key, value in given.items():
+            if value is None:
+                continue
+            if not self.profile.sampling:
+                ledger.add(None, key, "this model takes no sampling parameters", "degraded")
+            elif thinks and not (key == "temperature" and value == 1) and not (key == "top_p" and value >= 0.95):
+                ledger.add(None, key, "fixed while the model thinks", "degraded")
+            elif key == "temperature" and value > 1:
+                ledger.add(None, key, "temperature ends at 1 here", "degraded")
+                body[key] = 1
+            elif key == "top_p" and "temperature" in body and self.profile.temperature_or_top_p:
+                ledger.add(None, key, "this model takes temperature or top_p, not both", "degraded")
+            else:
+                body[key] = value
+        for key in ("min_p", "frequency_penalty", "presence_penalty", "repetition_penalty", "seed", "logit_bias"):
+            value = getattr(sampling, key)
+            if value is not None:
+                neutral = value in (0, {}) and key != "seed"
+                ledger.add(None, key, "Messages has no such parameter", "info" if neutral else "lost")
+
+    def rest(self, body: Block) -> None:
+        request, ledger = self.request, self.ledger
+        stop = [text for text in request.stop if text.strip()]
+        if len(stop) < len(request.stop):
+            ledger.add(None, "stop", "white space alone cannot stop an answer here", "lost")
+        if self.profile.max_stop is not None and len(stop) > self.profile.max_stop:
+            ledger.add(None, "stop", f"only the first {self.profile.max_stop} are taken", "degraded")
+            stop = stop[: self.profile.max_stop]
+        if stop:
+            body["stop_sequences"] = stop
+        if request.user is not None:
+            body["metadata"] = {"user_id": request.user}
+        if request.cache is not None:
+            body["cache_control"] = _mark(request.cache)
+        if request.service_tier is not None:
+            tier = (
+                request.service_tier if self.native else {"auto": "auto", "default": "standard_only"}.get(request.service_tier)
+            )
+            if tier is not None:
+                body["service_tier"] = tier
+            else:
+                ledger.add(None, "service_tier", "Anthropic has no such tier", "info")
+        if request.metadata:
+            ledger.add(None, "metadata", "Messages keeps no metadata but the user", "info")
+        if request.cache_key is not None:
+            ledger.add(None, "prompt_cache_key", "the cache is keyed by content here", "info")
+        if request.verbosity is not None:
+            ledger.add(None, "verbosity", "Messages has no such parameter", "degraded")
+        if request.store is not None:
+            ledger.add(None, "store", "Messages stores nothing", "info")
+        if request.n is not None and request.n != 1:
+            ledger.add(None, "n", "one answer only", "lost")
+        if request.logprobs:
+            ledger.add(None, "logprobs", "Messages has no log probabilities", "lost")
+        if request.top_logprobs is not None:
+            ledger.add(None, "top_logprobs", "Messages has no log probabilities", "lost")
+
+
+def _object_schema(schema: msgspec.Raw) -> msgspec.Raw | Block:
+    """Messages insists on `type: object`; an empty or missing schema means an object without members."""
+    text = bytes(schema)
+    if b'"type"' in text:
+        return schema
+    return {"type": "object", "properties": {}, **(msgspec.json.decode(text) if text and text != b"null" else {})}
+
+
+def _mark(cache: CacheMark) -> Block:
+    return {"type": "ephemeral"} if cache.ttl is None else {"type": "ephemeral", "ttl": cache.ttl}
+
+
+def _effort_of(budget: int | None) -> str | None:
+    if budget is None:
+        return None
+    return "low" if budget < 2048 else "medium" if budget < 8192 else "high"
+
+
+def _answers_unthought_call(messages: list[Block]) -> bool:
+    """Whether the conversation is in the middle of a tool loop whose assistant turn has lost its thinking."""
+    if not messages or messages[-1]["role"] != "user" or messages[-1]["content"][0]["type"] != "tool_result":
+        return False
+    for message in reversed(messages):
+        if message["role"] == "assistant":
+            return message["content"][0]["type"] not in {"thinking", "redacted_thinking"}
+    return True
