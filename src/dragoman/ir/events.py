@@ -18,7 +18,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from dragoman.errors import DragomanError
-from dragoman.ir.request import Citation, Part, Reasoning, Refusal, Seal, Text, ToolCall, Unknown
+from dragoman.ir.request import Citation, Part, Reasoning, Refusal, Seal, Text, ToolCall
 from dragoman.ir.usage import Usage
 
 FinishReason = Literal["stop", "stop_sequence", "length", "context_length", "tool_calls", "refusal", "content_filter", "pause"]
@@ -92,6 +92,18 @@ class Fault(msgspec.Struct, gc=False):
 
 
 Event: TypeAlias = Start | Open | Delta | Sealed | Cited | Close | Finish | Ping | Fault
+
+
+def settled(reason: FinishReason, *, calls: bool, broken: bool) -> FinishReason:
+    """The reason that agrees with what was said. Providers get this wrong both ways: a `stop` after a call lets a
+    client drop the call, a `tool_calls` without one makes it wait forever, a call that broke off must not be run."""
+    if broken:
+        return "length"
+    if calls and reason in {"stop", "stop_sequence"}:
+        return "tool_calls"
+    if not calls and reason == "tool_calls":
+        return "stop"
+    return reason
 
 
 class Choice(msgspec.Struct):
@@ -190,23 +202,3 @@ def unfold(response: Response) -> list[Event]:
         usage = response.usage if number == last else None
         events.append(msgspec.structs.replace(choice.finish, usage=usage, choice=number))
     return events
-
-
-__all__ = [
-    "Choice",
-    "Cited",
-    "Close",
-    "Delta",
-    "Event",
-    "Fault",
-    "Finish",
-    "FinishReason",
-    "Open",
-    "Ping",
-    "Response",
-    "Sealed",
-    "Start",
-    "Unknown",
-    "fold",
-    "unfold",
-]

@@ -257,7 +257,7 @@ class _Encoding:
 
     def result(self, part: ToolResult) -> Block:
         block: Block = {"type": "tool_result", "tool_use_id": carrier.safe_id(part.call_id)}
-        blocks = [block for block in self.blocks(part.parts) if block["type"] != "thinking"]
+        blocks = self.blocks(part.parts)
         if len(blocks) == 1 and blocks[0].keys() == {"type", "text"} and not self.native:
             block["content"] = blocks[0]["text"]
         elif blocks:

@@ -1,0 +1,35 @@
+"""Anthropic Messages, `POST /v1/messages`, both sides.
+
+Source: the types of the `anthropic` package (2.x) and https://platform.claude.com/docs/en/api/messages.
+"""
+
+from __future__ import annotations
+
+from dragoman.dialects.base import Dialect
+from dragoman.dialects.messages.decode_request import decode_request
+from dragoman.dialects.messages.encode_request import encode_request
+from dragoman.dialects.messages.errors import decode_error, encode_error, stream_error
+from dragoman.dialects.messages.response import decode_response, encode_response
+from dragoman.dialects.messages.stream_decoder import StreamDecoder
+from dragoman.dialects.messages.stream_encoder import PING, StreamEncoder
+from dragoman.dialects.messages.verbatim import error_in_body, scrub, sniff, usage_of
+
+MESSAGES = Dialect(
+    name="messages",
+    path="/v1/messages",
+    decode_request=decode_request,
+    encode_request=encode_request,
+    decode_response=decode_response,
+    encode_response=encode_response,
+    stream_decoder=StreamDecoder,
+    stream_encoder=StreamEncoder,
+    decode_error=decode_error,
+    encode_error=encode_error,
+    stream_error=stream_error,
+    error_in_body=error_in_body,
+    sniff=sniff,
+    terminal=(b"message_stop",),
+    ping=PING,
+    usage_of=usage_of,
+    scrub=scrub,
+)

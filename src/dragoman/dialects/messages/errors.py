@@ -1,0 +1,101 @@
+"""Errors as Messages puts them: `{"type":"error","error":{"type","message"},"request_id"}` with a status, or `event: error`.
+
+Types: `anthropic.types.shared.error_type`; statuses: https://platform.claude.com/docs/en/api/errors.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from dragoman.dialects.base import Headers, HttpError
+from dragoman.errors import STATUS_OF, Category, DragomanError, UpstreamRefused, category_of
+
+TYPE_OF: dict[Category, str] = {
+    "invalid_request": "invalid_request_error",
+    "authentication": "authentication_error",
+    "billing": "billing_error",
+    "permission": "permission_error",
+    "not_found": "not_found_error",
+    "conflict": "conflict_error",
+    "too_large": "request_too_large",
+    "rate_limit": "rate_limit_error",
+    "overloaded": "overloaded_error",
+    "timeout": "timeout_error",
+    "unavailable": "api_error",
+    "capability": "invalid_request_error",
+    "internal": "api_error",
+}
+
+_CATEGORY_OF_TYPE: dict[str, Category] = {
+    **{kind: category for category, kind in reversed(TYPE_OF.items()) if kind not in {"api_error", "invalid_request_error"}},
+    "invalid_request_error": "invalid_request",
+    "api_error": "internal",
+    "permission_denied": "permission",
+}
+
+_OVERLOADED = 529
+
+
+def encode_error(error: DragomanError, request_id: str) -> HttpError:
+    status = _OVERLOADED if error.category == "overloaded" else error.status
+    headers: Headers = [("content-type", "application/json"), ("request-id", request_id)]
+    if error.retry_after is not None:
+        headers.append(("retry-after", str(math.ceil(error.retry_after))))
+    return HttpError(status, headers, msgspec.json.encode(_body(error, request_id)))
+
+
+def stream_error(error: DragomanError, request_id: str) -> bytes:
+    return b"event: error\ndata: %b\n\n" % msgspec.json.encode(_body(error, request_id))
+
+
+def _body(error: DragomanError, request_id: str) -> dict[str, Any]:
+    body: dict[str, Any] = {"type": "error", "error": {"type": TYPE_OF[error.category], "message": error.message}}
+    if request_id:
+        body["request_id"] = request_id
+    return body
+
+
+def decode_error(status: int, headers: Mapping[str, str], body: bytes, provider: str) -> UpstreamRefused:
+    """`status` 0 means that the error stood inside a stream, where its type alone tells its status."""
+    kind, message = "", ""
+    try:
+        native = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        native = None
+    if isinstance(native, dict):
+        inner = native.get("error")
+        if isinstance(inner, dict):
+            kind, message = str(inner.get("type") or ""), str(inner.get("message") or "")
+        elif isinstance(inner, str):
+            message = inner
+        message = message or str(native.get("message") or native.get("detail") or "")
+    known = _CATEGORY_OF_TYPE.get(kind)
+    if status < 400:
+        category = known or "unavailable"
+        status = _OVERLOADED if category == "overloaded" else STATUS_OF[category]
+    else:
+        by_status = category_of(status)
+        # The status is what the provider's own clients go by; the type only tells apart what shares a status.
+        category = known if known is not None and by_status in {"invalid_request", "unavailable", "internal"} else by_status
+    message = message or body[:500].decode("utf-8", "replace").strip() or f"the provider answered with status {status}"
+    return UpstreamRefused(
+        message, provider=provider, status=status, category=category, code=kind or None, retry_after=retry_after(headers)
+    )
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds, from `retry-after-ms` or `retry-after`. A date is not understood, and no guess is made."""
+    for name, scale in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
+        value = headers.get(name)
+        if value is not None:
+            try:
+                seconds = float(value) / scale
+            except ValueError:
+                continue
+            if math.isfinite(seconds) and seconds >= 0:
+                return seconds
+    return None

@@ -1,0 +1,204 @@
+"""A Messages stream to events. The grammar, which servers that imitate the API bend in every way:
+
+    message_start (content_block_start content_block_delta* content_block_stop)* message_delta message_stop
+
+with `ping` anywhere and `error` instead of the rest. The server's indices are only a name for its blocks: the
+hub's are our own, given in the order in which blocks open.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from dragoman.dialects.messages.decode_request import decode_citation
+from dragoman.dialects.messages.errors import decode_error
+from dragoman.dialects.messages.response import REASON_OF_STOP, decode_usage, skeleton
+from dragoman.errors import UpstreamGarbled
+from dragoman.ir.events import Cited, Close, Delta, Event, Fault, Finish, FinishReason, Open, Ping, Sealed, Start, settled
+from dragoman.ir.request import Part, Reasoning, Seal, Text, ToolCall
+from dragoman.ir.usage import Usage
+from dragoman.wire.partial import whole
+from dragoman.wire.sse import Frame
+
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+
+
+class _Block:
+    """One open block: our index, what it is, and for a call what its arguments amount to so far."""
+
+    __slots__ = ("arguments", "early", "index", "part")
+
+    def __init__(self, index: int, part: Part, early: str) -> None:
+        self.index = index
+        self.part = part
+        self.arguments: list[str] = []
+        self.early = early
+        """Arguments that stood in the block's start. They count when no delta follows."""
+
+
+class StreamDecoder:
+    def __init__(self, issuer: str) -> None:
+        self._issuer = issuer
+        self._open: dict[int, _Block] = {}
+        self._next = 0
+        self._calls = False
+        self._broken = False
+        self._usage: dict[str, Any] = {}
+        self._reason: FinishReason | None = None
+        self._stop_sequence: str | None = None
+        self._explanation: str | None = None
+        self._started = False
+        self._over = False
+
+    def feed(self, frame: Frame) -> list[Event]:
+        if self._over:
+            return []
+        try:
+            data = _decode(frame.data)
+            if not isinstance(data, dict):
+                raise UpstreamGarbled(f"an event of the stream is not a JSON object: {frame.data[:80]!r}")
+            return self._event(str(data.get("type") or frame.event), data, frame)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return self._fault(UpstreamGarbled(f"an event of the stream is not JSON: {frame.data[:80]!r}"))
+        except (UpstreamGarbled, KeyError, TypeError, AttributeError, ValueError) as error:
+            return self._fault(
+                error if isinstance(error, UpstreamGarbled) else UpstreamGarbled(f"an event has a wrong shape: {error!r}")
+            )
+
+    def _event(self, kind: str, data: dict[str, Any], frame: Frame) -> list[Event]:
+        match kind:
+            case "content_block_delta":
+                return self._delta(data)
+            case "content_block_start":
+                return self._block_start(data)
+            case "content_block_stop":
+                block = self._open.pop(data["index"], None)
+                return [] if block is None else self._close(block)
+            case "message_start":
+                return self._message_start(data.get("message") or {})
+            case "message_delta":
+                self._message_delta(data)
+                return []
+            case "message_stop":
+                return self._finish()
+            case "ping":
+                return [Ping()]
+            case "error":
+                self._over = True
+                return [*self._close_all(complete=False), Fault(decode_error(0, {}, frame.data, self._issuer))]
+            case _:
+                # An event that this version of the API does not know yet. It holds no content block of ours.
+                return []
+
+    def end(self) -> list[Event]:
+        if self._over:
+            return []
+        if self._reason is not None:
+            return self._finish()
+        return self._fault(UpstreamGarbled("the stream broke off before its end", provider=self._issuer))
+
+    def _fault(self, error: UpstreamGarbled) -> list[Event]:
+        self._over = True
+        return [*self._close_all(complete=False), Fault(error)]
+
+    def _message_start(self, message: dict[str, Any]) -> list[Event]:
+        if self._started:
+            return []
+        self._started = True
+        usage = message.get("usage")
+        if isinstance(usage, dict):
+            self._usage.update(usage)
+        return [Start(str(message.get("id") or ""), str(message.get("model") or ""), self._count())]
+
+    def _block_start(self, data: dict[str, Any]) -> list[Event]:
+        events: list[Event] = []
+        stale = self._open.pop(data["index"], None)
+        if stale is not None:
+            events += self._close(stale)
+        native = data["content_block"]
+        part = skeleton(native, self._issuer)
+        early = ""
+        if isinstance(part, ToolCall):
+            self._calls = True
+            given = native.get("input")
+            early = _encode(given).decode() if given else ""
+        return events + self._opened(data["index"], part, early)
+
+    def _opened(self, name: int, part: Part, early: str = "") -> list[Event]:
+        events: list[Event] = []
+        if not self._started:
+            events += self._message_start({})
+        self._open[name] = _Block(self._next, part, early)
+        events.append(Open(self._next, part))
+        self._next += 1
+        return events
+
+    def _delta(self, data: dict[str, Any]) -> list[Event]:
+        delta = data["delta"]
+        kind = delta["type"]
+        events: list[Event] = []
+        block = self._open.get(data["index"])
+        if block is None:
+            # A delta for a block that was never started: some servers leave the start of a text out.
+            implied: Part | None = {"text_delta": Text(text=""), "thinking_delta": Reasoning()}.get(kind)
+            if implied is None:
+                return []
+            events = self._opened(data["index"], implied)
+            block = self._open[data["index"]]
+        if kind == "text_delta":
+            events.append(Delta(block.index, delta["text"]))
+        elif kind == "input_json_delta":
+            block.arguments.append(delta["partial_json"])
+            events.append(Delta(block.index, delta["partial_json"]))
+        elif kind == "thinking_delta":
+            events.append(Delta(block.index, delta["thinking"]))
+        elif kind == "signature_delta":
+            events.append(Sealed(block.index, Seal(delta["signature"], self._issuer, "messages")))
+        elif kind == "citations_delta":
+            events.append(Cited(block.index, decode_citation(delta["citation"], None)))
+        return events
+
+    def _close(self, block: _Block) -> list[Event]:
+        if not isinstance(block.part, ToolCall):
+            return [Close(block.index)]
+        events: list[Event] = []
+        arguments = "".join(block.arguments)
+        if not arguments.strip():
+            arguments = block.early or "{}"
+            events.append(Delta(block.index, arguments))
+        complete = whole(arguments)
+        self._broken = self._broken or not complete
+        return [*events, Close(block.index, complete)]
+
+    def _close_all(self, *, complete: bool) -> list[Event]:
+        events: list[Event] = []
+        for block in self._open.values():
+            events += self._close(block) if complete else [Close(block.index, not isinstance(block.part, ToolCall))]
+        self._open.clear()
+        return events
+
+    def _message_delta(self, data: dict[str, Any]) -> None:
+        usage = data.get("usage")
+        if isinstance(usage, dict):
+            # Cumulative, and what it leaves out keeps its earlier value.
+            self._usage.update({key: value for key, value in usage.items() if value is not None})
+        delta = data.get("delta") or {}
+        if delta.get("stop_reason"):
+            self._reason = REASON_OF_STOP.get(delta["stop_reason"], "stop")
+            self._stop_sequence = delta.get("stop_sequence")
+            details = delta.get("stop_details")
+            self._explanation = details.get("explanation") if isinstance(details, dict) else None
+
+    def _finish(self) -> list[Event]:
+        self._over = True
+        events: list[Event] = [] if self._started else self._message_start({})
+        events += self._close_all(complete=True)
+        reason = settled(self._reason or "stop", calls=self._calls, broken=self._broken)
+        events.append(Finish(reason, self._count(), self._stop_sequence, self._explanation))
+        return events
+
+    def _count(self) -> Usage | None:
+        return decode_usage(self._usage) if self._usage else None

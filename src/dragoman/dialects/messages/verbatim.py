@@ -1,0 +1,121 @@
+"""Tier T0, where Messages goes to Messages untouched: what may be looked at in passing, and the one thing taken out."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import msgspec
+
+from dragoman.dialects.base import Sniff
+from dragoman.dialects.messages.response import decode_usage
+from dragoman.ir import carrier
+from dragoman.ir.usage import Usage
+from dragoman.wire.sse import Frame, SseParser
+
+Block = dict[str, Any]
+
+
+class _Type(msgspec.Struct):
+    type: str = ""
+
+
+class _Start(msgspec.Struct):
+    content_block: dict[str, Any] = {}
+
+
+class _Counted(msgspec.Struct):
+    type: str = ""
+    usage: dict[str, Any] | None = None
+    message: dict[str, Any] | None = None
+
+
+_type = msgspec.json.Decoder(_Type)
+_start = msgspec.json.Decoder(_Start)
+_counted = msgspec.json.Decoder(_Counted)
+
+
+def sniff(frame: Frame) -> Sniff:
+    """A block's start shows nothing yet, unless it is a call or comes filled."""
+    kind = frame.event
+    try:
+        if not kind or kind == "message":
+            kind = _type.decode(frame.data).type
+        if kind == "content_block_start":
+            block = _start.decode(frame.data).content_block
+            empty = block.get("type") in {"text", "thinking"} and not (block.get("text") or block.get("thinking"))
+            return "wait" if empty else "content"
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return "content"
+    if kind == "error":
+        return "error"
+    return "content" if kind in {"content_block_delta", "message_delta", "message_stop"} else "wait"
+
+
+def error_in_body(body: bytes) -> bool:
+    try:
+        return _type.decode(body).type == "error"
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return True
+
+
+def usage_of(head: bytes, tail: bytes) -> Usage | None:
+    """Usage of a whole body (`head` is it) or of a stream, from its first events and its last ones."""
+    try:
+        if head.lstrip()[:1] == b"{":
+            return decode_usage(_counted.decode(head).usage)
+        counts: dict[str, Any] = {}
+        for part in (head, tail):
+            for frame in SseParser().feed(part + b"\n\n"):
+                if b'"usage"' in frame.data:
+                    found = _counted.decode(frame.data)
+                    native = found.usage or (found.message or {}).get("usage") or {}
+                    counts.update({key: value for key, value in native.items() if value is not None})
+        return decode_usage(counts) if counts else None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def scrub(body: bytes, issuer: str) -> bytes:
+    """The body without our carriers: ids as their provider gave them, and no thinking of another provider, whose
+    signature Anthropic would refuse. Values that hold no carrier keep their order and meaning, not their white space."""
+    try:
+        request = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return body
+    messages = request.get("messages")
+    if not isinstance(messages, list):
+        return body
+    kept: list[Any] = []
+    for message in cast("list[Any]", messages):
+        content = message.get("content") if isinstance(message, dict) else None
+        if isinstance(content, list):
+            blocks = [block for block in map(_bare, cast("list[Any]", content)) if block is not None]
+            if not blocks and content:
+                continue
+            message["content"] = blocks
+        kept.append(message)
+    request["messages"] = kept
+    return msgspec.json.encode(request)
+
+
+def _bare(block: Any) -> Any:
+    if not isinstance(block, dict):
+        return block
+    match block.get("type"):
+        case "thinking" if carrier.is_token(block.get("signature")):
+            return None
+        case "redacted_thinking" if carrier.is_token(block.get("data")):
+            return None
+        case "tool_use":
+            _bare_id(block, "id")
+        case "tool_result":
+            _bare_id(block, "tool_use_id")
+        case _:
+            pass
+    return block
+
+
+def _bare_id(block: Block, key: str) -> None:
+    """Carriers off. A foreign id stays escaped: this API would refuse the original."""
+    if isinstance(block.get(key), str):
+        block[key] = carrier.detach(block[key])[0]
