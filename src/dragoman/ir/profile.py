@@ -55,7 +55,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """Chat: `stream_options.include_usage` is understood."""
 
     extra_sampling: bool = False
-    """Chat: `top_k`, `min_p`, `repetition_penalty` are taken beside OpenAI's own parameters (vLLM, llama.cpp, OpenRouter ...)."""
+    """Chat: `top_k`, `min_p`, `repetition_penalty` are taken beside OpenAI's own parameters (vLLM, OpenRouter ...)."""
 
 
 DEFAULT = Profile()

@@ -88,7 +88,7 @@ class StreamDecoder:
                 return [Ping()]
             case "error":
                 self._over = True
-                return [*self._close_all(complete=False), Fault(decode_error(0, {}, frame.data, self._issuer))]
+                return [Fault(decode_error(0, {}, frame.data, self._issuer))]
             case _:
                 # An event that this version of the API does not know yet. It holds no content block of ours.
                 return []
@@ -102,7 +102,7 @@ class StreamDecoder:
 
     def _fault(self, error: UpstreamGarbled) -> list[Event]:
         self._over = True
-        return [*self._close_all(complete=False), Fault(error)]
+        return [Fault(error)]
 
     def _message_start(self, message: dict[str, Any]) -> list[Event]:
         if self._started:
@@ -173,13 +173,6 @@ class StreamDecoder:
         self._broken = self._broken or not complete
         return [*events, Close(block.index, complete)]
 
-    def _close_all(self, *, complete: bool) -> list[Event]:
-        events: list[Event] = []
-        for block in self._open.values():
-            events += self._close(block) if complete else [Close(block.index, not isinstance(block.part, ToolCall))]
-        self._open.clear()
-        return events
-
     def _message_delta(self, data: dict[str, Any]) -> None:
         usage = data.get("usage")
         if isinstance(usage, dict):
@@ -195,7 +188,8 @@ class StreamDecoder:
     def _finish(self) -> list[Event]:
         self._over = True
         events: list[Event] = [] if self._started else self._message_start({})
-        events += self._close_all(complete=True)
+        for block in self._open.values():
+            events += self._close(block)
         reason = settled(self._reason or "stop", calls=self._calls, broken=self._broken)
         events.append(Finish(reason, self._count(), self._stop_sequence, self._explanation))
         return events

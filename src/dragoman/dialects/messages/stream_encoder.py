@@ -52,7 +52,7 @@ class StreamEncoder:
     def __init__(self, reply: Reply) -> None:
         self._reply = reply
         self._live: _Live | None = None
-        self._held: dict[int, list[Event]] = {}
+        self._held: dict[int, list[Open | Delta | Sealed | Cited | Close]] = {}
         self._index = 0
         self._started = False
         self._over = False
@@ -147,7 +147,7 @@ class StreamEncoder:
                 out = self._write(Delta(live.key, part.text)) if part.text else b""
                 return out + (self._write(Sealed(live.key, part.seal)) if part.seal is not None else b"")
             case ToolCall():
-                head = {"type": "tool_use", "id": carrier.safe_id(part.id), "name": part.name, "input": {}}
+                head: dict[str, object] = {"type": "tool_use", "id": carrier.safe_id(part.id), "name": part.name, "input": {}}
                 out = self._block_start(head)
                 return out + (self._write(Delta(live.key, part.arguments)) if part.arguments else b"")
             case Unknown():
