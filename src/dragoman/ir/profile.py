@@ -39,11 +39,17 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """Chat: how thinking is asked for: `reasoning_effort`, OpenRouter's `reasoning` object, a `thinking`
     object with `type` (DeepSeek, Z.ai, Moonshot), or not at all."""
 
+    effort_with_tools: bool = True
+    """Chat: False: beside function tools `reasoning_effort` must be there and be `none` (OpenAI's newer models)."""
+
     reasoning_replay: Literal["none", "reasoning_content", "reasoning_details"] = "none"
     """Chat: under which field earlier thinking goes back to the provider that thought it."""
 
     thinking: Literal["adaptive", "budget", "none"] = "budget"
     """Messages: `thinking: {type: adaptive}` with an effort, `{type: enabled, budget_tokens}`, or no thinking."""
+
+    thinking_off: Literal["disabled", "between_tools", "never"] = "disabled"
+    """Messages: the `thinking.type` that turns thinking off. `never`: it cannot be, and both words are a 400."""
 
     structured: bool = True
     """JSON Schema outputs are enforced by the provider."""

@@ -1,0 +1,119 @@
+"""What a model can take, wherever it is served.
+
+Rows are read from top to bottom and every row that fits has its say, so the general comes before the particular.
+The glob is matched against the model's name in lower case after its last `/`, so `anthropic/claude-opus-5.5`,
+`claude-opus-5-5` and `us.anthropic.claude-opus-5-5-v1:0` are one model. What a model takes differently at one
+provider stands in that provider's row (`providers/table.py`, `quirks`).
+
+A model nobody knows yet keeps what its provider's row says; only its family's first row applies to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from dragoman.ir.profile import Profile
+
+_OLDEST: dict[str, Any] = {"thinking": "none", "thinking_off": "disabled", "sampling": True, "structured": False}
+_BUDGET: dict[str, Any] = {"thinking": "budget", "thinking_off": "disabled", "sampling": True, "structured": False}
+
+ROWS: tuple[tuple[str, dict[str, Any]], ...] = (
+    # ---- Claude. https://platform.claude.com/docs/en/about-claude/models/overview, .../build-with-claude/adaptive-thinking
+    # Adaptive thinking and 128k of output came with 4.6; since 4.7 budgets and sampling parameters are a 400.
+    ("*claude-*", {"max_output_tokens": 128_000, "thinking": "adaptive", "sampling": False}),
+    ("*claude-[12]*", _OLDEST | {"max_output_tokens": 4096}),
+    ("*claude-instant*", _OLDEST | {"max_output_tokens": 4096}),
+    ("*claude-4-*", _BUDGET | {"max_output_tokens": 16_000}),
+    ("*claude-3-*", _OLDEST | {"max_output_tokens": 4096}),
+    ("*claude-3[.-]5-*", {"max_output_tokens": 8192}),
+    ("*claude-3[.-]7-*", _BUDGET | {"max_output_tokens": 32_000}),
+    # Until Sonnet 4.5 a limit that does not fit beside the input into the context window is a 400: ask for less than the most.
+    ("*claude-opus-4*", _BUDGET | {"max_output_tokens": 16_000}),
+    ("*claude-sonnet-4*", _BUDGET | {"max_output_tokens": 16_000}),
+    ("*claude-haiku-4*", _BUDGET | {"max_output_tokens": 64_000}),
+    ("*claude-opus-4[.-][15]*", {"structured": True, "temperature_or_top_p": True}),
+    ("*claude-sonnet-4[.-]5*", {"structured": True, "temperature_or_top_p": True, "max_output_tokens": 64_000}),
+    ("*claude-haiku-4[.-]5*", {"structured": True, "temperature_or_top_p": True}),
+    ("*claude-opus-4[.-]5*", {"max_output_tokens": 64_000}),
+    (
+        "*claude-*-4[.-]6*",
+        {"structured": True, "temperature_or_top_p": True, "thinking": "adaptive", "max_output_tokens": 128_000},
+    ),
+    ("*claude-opus-4[.-][78]*", {"structured": True, "thinking": "adaptive", "sampling": False, "max_output_tokens": 128_000}),
+    # Instructions between turns: https://platform.claude.com/docs/en/build-with-claude/mid-conversation-system-messages
+    # Not Sonnet 5, which answers 200 and ignores them. The message must follow a user's turn (or an assistant's that ends
+    # in a server tool) and must be the last or be followed by an assistant's.
+    ("*claude-opus-4[.-]8*", {"inline_system": True}),
+    ("*claude-opus-5*", {"inline_system": True}),
+    ("*claude-fable-5*", {"inline_system": True}),
+    ("*claude-mythos-5*", {"inline_system": True}),
+    ("*claude-sonnet-5[.-]5*", {"inline_system": True}),
+    ("*claude-haiku-5[.-]5*", {"inline_system": True}),
+    # Thinking that cannot be turned off, or by another word: https://platform.claude.com/docs/en/build-with-claude/thinking
+    ("*claude-fable-*", {"thinking_off": "never"}),
+    ("*claude-mythos-*", {"thinking_off": "never"}),
+    ("*claude-opus-5[.-]5*", {"thinking_off": "never"}),
+    ("*claude-sonnet-5[.-]5*", {"thinking_off": "between_tools"}),
+    # These refuse to be forced to call a tool: .../agents-and-tools/tool-use/implement-tool-use#forcing-tool-use
+    ("*claude-fable-5[.-][12]*", {"forced_tools": False}),
+    ("*claude-mythos-5[.-][12]*", {"forced_tools": False}),
+    ("*claude-opus-5[.-]5*", {"forced_tools": False}),
+    ("*claude-sonnet-5[.-]5*", {"forced_tools": False}),
+    # ---- OpenAI. https://developers.openai.com/api/docs/guides/reasoning, .../deprecations
+    # Reasoning models refuse temperature and top_p while they reason.
+    ("gpt-[5-9]*", {"max_tokens_field": "max_completion_tokens", "sampling": False, "max_output_tokens": 128_000}),
+    ("o[1-9]", {"max_tokens_field": "max_completion_tokens", "sampling": False, "max_output_tokens": 100_000}),
+    ("o[1-9]-*", {"max_tokens_field": "max_completion_tokens", "sampling": False, "max_output_tokens": 100_000}),
+    # 5.1 to 5.4 do not reason unless asked, and then take them.
+    ("gpt-5.[1-4]", {"sampling": True}),
+    ("gpt-5.[1-4]-20*", {"sampling": True}),
+    ("gpt-5.4-mini*", {"sampling": True}),
+    ("gpt-5.4-nano*", {"sampling": True}),
+    ("gpt-5-chat*", {"sampling": True, "reasoning": "none", "max_output_tokens": 16_384}),
+    ("gpt-5-search*", {"reasoning": "none"}),
+    ("gpt-4*", {"reasoning": "none", "max_output_tokens": 4096}),
+    ("gpt-4o*", {"max_output_tokens": 16_384}),
+    ("gpt-4.1*", {"max_output_tokens": 32_768}),
+    ("chatgpt-4o*", {"reasoning": "none", "max_output_tokens": 16_384}),
+    ("gpt-3.5*", {"reasoning": "none", "structured": False, "max_output_tokens": 4096}),
+    # https://cookbook.openai.com/articles/openai-harmony: nothing in its format forces a call.
+    ("*gpt-oss*", {"forced_tools": False, "max_output_tokens": 32_768}),
+    # ---- Others, by what their makers' documentation says.
+    ("gemini-*", {"max_output_tokens": 65_536}),
+    ("gemini-1*", {"max_output_tokens": 8192, "reasoning": "none"}),
+    ("gemini-2.0*", {"max_output_tokens": 8192, "reasoning": "none"}),
+    ("gemma-*", {"max_output_tokens": 8192}),
+    ("grok-*", {"max_output_tokens": 65_536}),
+    ("glm-*", {"max_output_tokens": 65_536}),
+    ("kimi-*", {"max_output_tokens": 65_536}),
+    ("smollm2*", {"reasoning": "none", "thinking": "none", "max_output_tokens": 1024}),
+)
+
+
+def profile_for(model: str, base: Profile, quirks: tuple[tuple[str, dict[str, Any]], ...] = ()) -> Profile:
+    """`base` (the provider's) with what is known of the model. `quirks` are further rows, the provider's own."""
+    found = _profile_for(model, base)
+    return _with(found, _overrides(model, quirks)) if quirks else found
+
+
+@lru_cache(maxsize=4096)
+def _profile_for(model: str, base: Profile) -> Profile:
+    return _with(base, _overrides(model, ROWS))
+
+
+def _overrides(model: str, rows: Iterable[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
+    name = model.lower().rpartition("/")[2]
+    overrides: dict[str, Any] = {}
+    for glob, values in rows:
+        if fnmatchcase(name, glob):
+            overrides |= values
+    return overrides
+
+
+def _with(profile: Profile, overrides: dict[str, Any]) -> Profile:
+    return msgspec.structs.replace(profile, **overrides) if overrides else profile
