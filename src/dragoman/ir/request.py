@@ -50,9 +50,11 @@ class Node(msgspec.Struct, kw_only=True, gc=False):
 
 
 class CacheMark(msgspec.Struct, frozen=True):
-    """The prompt up to here is worth caching. `ttl` in the words of the Messages API (`5m`, `1h`)."""
+    """The prompt up to here is worth caching. `ttl` in the words of the Messages API (`5m`, `1h`); `key` is the name
+    under which the caller said it."""
 
     ttl: str | None = None
+    key: str = "cache_control"
 
 
 class Seal(msgspec.Struct, frozen=True):
@@ -260,3 +262,9 @@ class Request(Node):
     store: bool | None = None
     legacy_functions: bool = False
     """The caller speaks `functions`/`function_call`, and wants its answer in those words."""
+    paths: dict[str, Path] = {}
+    """Where a field stands in the caller's body, for those that stand there under another name than here, so that
+    a loss is told in the caller's words: `stop`, `max_tokens`, `user`, `parallel`, `effort`, ..."""
+
+    def path_of(self, field: str) -> Path:
+        return self.paths.get(field) or (None, field)
