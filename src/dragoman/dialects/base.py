@@ -9,7 +9,7 @@ the table. Nothing anywhere is written for a pair of dialects.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -48,6 +48,18 @@ class Reply(msgspec.Struct):
     ledger: Ledger
 
 
+class ModelCard(msgspec.Struct, frozen=True):
+    """One entry of a model list. `created` in seconds since 1970; the sizes in tokens, where known."""
+
+    id: str
+    display_name: str
+    owner: str
+    description: str = ""
+    created: int = 0
+    context: int | None = None
+    max_output: int | None = None
+
+
 class HttpError(msgspec.Struct):
     """An error as the caller's dialect puts it."""
 
@@ -83,7 +95,8 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     `sniff` looks at one frame of a stream and says whether the caller could already see content (`content`), an error
     stands in it (`error`), or neither yet (`wait`). `terminal`: byte strings one of which stands near the end of every whole
     stream. `ping` is sent when an upstream is silent. `usage_of(head, tail)` reads usage off a verbatim stream's or body's ends.
-    `scrub(body, issuer)` takes our carriers out of a body that otherwise goes through in its own dialect."""
+    `scrub(body, issuer)` takes our carriers out of a body that otherwise goes through in its own dialect.
+    `encode_models(cards, query)` is a page of the model list. `id_prefix` begins the id of an answer that came without one."""
 
     name: str
     path: str
@@ -102,3 +115,6 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     ping: bytes
     usage_of: Callable[[bytes, bytes], Usage | None]
     scrub: Callable[[bytes, str], bytes]
+    id_prefix: str = ""
+    encode_model: Callable[[ModelCard], bytes]
+    encode_models: Callable[[Sequence[ModelCard], Mapping[str, str]], bytes]

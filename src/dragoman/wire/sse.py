@@ -112,6 +112,39 @@ def last_boundary(data: bytes) -> int:
     return end
 
 
+class Aligner:
+    """Cuts a stream that is passed on verbatim between its events, so that something of ours can stand there.
+
+    `between`: what was given out so far ends with a whole event. An event larger than `limit` bytes is given out
+    before it is complete, and `between` is false until it is."""
+
+    __slots__ = ("_limit", "_tail", "between")
+
+    def __init__(self, limit: int = 256 * 1024) -> None:
+        self._limit = limit
+        self._tail = b""
+        self.between = True
+
+    def feed(self, chunk: bytes) -> bytes:
+        if not self._tail and chunk.endswith(b"\n\n"):
+            self.between = True
+            return chunk
+        data = self._tail + chunk if self._tail else chunk
+        cut = last_boundary(data)
+        if cut:
+            self.between = True
+        elif len(data) > self._limit:
+            cut = len(data)
+            self.between = False
+        self._tail = data[cut:]
+        return data[:cut]
+
+    @property
+    def rest(self) -> bytes:
+        """The event that has begun and not ended."""
+        return self._tail
+
+
 def write_frame(data: bytes, event: str = "") -> bytes:
     """`data` must hold no line end (JSON from an encoder does not)."""
     if event:

@@ -9,6 +9,7 @@ from dragoman.dialects.base import Dialect
 from dragoman.dialects.messages.decode_request import decode_request
 from dragoman.dialects.messages.encode_request import encode_request
 from dragoman.dialects.messages.errors import decode_error, encode_error, stream_error
+from dragoman.dialects.messages.models import encode_model, encode_models
 from dragoman.dialects.messages.response import decode_response, encode_response
 from dragoman.dialects.messages.stream_decoder import StreamDecoder
 from dragoman.dialects.messages.stream_encoder import PING, StreamEncoder
@@ -32,4 +33,7 @@ MESSAGES = Dialect(
     ping=PING,
     usage_of=usage_of,
     scrub=scrub,
+    id_prefix="msg_",
+    encode_model=encode_model,
+    encode_models=encode_models,
 )

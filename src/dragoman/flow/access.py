@@ -1,0 +1,84 @@
+"""Who may use the gateway: its own keys, in every place where clients customarily put one.
+
+Keys are held as SHA-256 digests, so a look-up neither tells by its time how much of a key was right, nor leaves the
+keys themselves in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from hashlib import sha256
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+
+from dragoman.errors import Unauthenticated
+from dragoman.flow.envelope import CREDENTIAL_HEADERS, OWN_KEY_HEADER, Caller
+from dragoman.wire.http import Inbound
+
+_HOW = "`Authorization: Bearer KEY`, `x-api-key`, `x-goog-api-key`, `?key=` or `x-dragoman-key`"
+
+
+class KeyRing:
+    """The gateway's keys. Without any, everybody is let in."""
+
+    __slots__ = ("_names",)
+
+    def __init__(self, names: Mapping[bytes, str]) -> None:
+        """`names`: SHA-256 digest (32 bytes) of a key to the name of its holder."""
+        self._names = dict(names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def admit(self, inbound: Inbound) -> tuple[Inbound, Caller]:
+        """The caller, and the request without the gateway's key. Raises `Unauthenticated`."""
+        own = inbound.header(OWN_KEY_HEADER)
+        shown = [(name, value) for name, value in inbound.headers if name in CREDENTIAL_HEADERS]
+        if not self._names:
+            return inbound, Caller(kept=tuple(shown), apart=own is not None)
+        holder = ""
+        kept: list[tuple[bytes, bytes]] = []
+        for pair in shown:
+            name = self._names.get(_digest(_bare(pair[1])))
+            if name is None:
+                kept.append(pair)
+            holder = holder or name or ""
+        if own is not None:
+            holder = self._names.get(_digest(own.strip()), "")
+        query, in_query = self._from_query(inbound.query)
+        holder = holder or (in_query if own is None else "")
+        if not holder:
+            tried = own is not None or bool(shown) or b"key=" in inbound.query
+            raise Unauthenticated(
+                f"this is not a key of this gateway; send one of its keys as {_HOW}"
+                if tried
+                else f"a key of this gateway is required; send it as {_HOW}"
+            )
+        if query != inbound.query:
+            inbound = msgspec.structs.replace(inbound, query=query)
+        return inbound, Caller(name=holder, kept=tuple(kept), apart=own is not None)
+
+    def _from_query(self, query: bytes) -> tuple[bytes, str]:
+        """The query without a `key` of ours, and its holder."""
+        if b"key=" not in query:
+            return query, ""
+        holder = ""
+        kept: list[bytes] = []
+        for field in query.split(b"&"):
+            name, _, value = field.partition(b"=")
+            found = self._names.get(_digest(unquote_to_bytes(value))) if name == b"key" else None
+            if found is None:
+                kept.append(field)
+            else:
+                holder = found
+        return b"&".join(kept), holder
+
+
+def _bare(value: bytes) -> bytes:
+    value = value.strip()
+    return value[7:].strip() if value[:7].lower() == b"bearer " else value
+
+
+def _digest(key: bytes) -> bytes:
+    return sha256(key).digest()

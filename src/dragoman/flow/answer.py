@@ -1,0 +1,74 @@
+"""What the caller has seen of its answer so far: the one place that knows whether another target may still be tried.
+
+Before anything was written an error is a status of its own. Once a stream has begun (a ping is enough) the status is
+gone, and an error becomes an event in the caller's dialect. Pings are no content: failover goes on after them.
+"""
+
+from __future__ import annotations
+
+from dragoman.dialects.base import Dialect
+from dragoman.errors import DragomanError
+from dragoman.wire.http import Outbound, RawHeaders
+
+SSE_HEADERS: RawHeaders = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    # Or nginx and others in front would hold events back.
+    (b"x-accel-buffering", b"no"),
+]
+
+
+class Answer:
+    """`headers` are put on whatever is sent first."""
+
+    __slots__ = ("_dialect", "_out", "begun", "content", "finished", "headers", "request_id", "status", "stream")
+
+    def __init__(self, out: Outbound, dialect: Dialect, request_id: str) -> None:
+        self._out = out
+        self._dialect = dialect
+        self.request_id = request_id
+        self.stream = False
+        self.headers: RawHeaders = []
+        self.begun = False
+        self.content = False
+        self.finished = False
+        self.status = 0
+
+    async def ping(self) -> None:
+        """Tell a waiting client that its answer is still coming. Only between events, only on streams."""
+        if self.stream:
+            if not self.begun:
+                await self.begin(200, SSE_HEADERS)
+            await self._out.write(self._dialect.ping)
+
+    async def begin(self, status: int, headers: RawHeaders) -> None:
+        """Send the head, unless a ping has sent one already."""
+        if not self.begun:
+            self.begun = True
+            self.status = status
+            await self._out.start(status, [*headers, *self.headers])
+
+    async def whole(self, status: int, headers: RawHeaders, body: bytes) -> None:
+        """A complete answer in one piece."""
+        await self.begin(status, [*headers, (b"content-length", b"%d" % len(body))])
+        self.content = True
+        await self._out.finish(body)
+        self.finished = True
+
+    async def write(self, data: bytes) -> None:
+        self.content = True
+        await self._out.write(data)
+
+    async def finish(self, data: bytes = b"") -> None:
+        await self._out.finish(data)
+        self.finished = True
+
+    async def error(self, error: DragomanError) -> None:
+        """The end of an answer that failed, in the caller's dialect."""
+        if self.begun:
+            await self.finish(self._dialect.stream_error(error, self.request_id))
+            return
+        told = self._dialect.encode_error(error, self.request_id)
+        await self.whole(
+            told.status, [(name.encode(), value.encode("latin-1", "replace")) for name, value in told.headers], told.body
+        )
