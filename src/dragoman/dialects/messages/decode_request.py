@@ -36,6 +36,18 @@ from dragoman.wire.body import fields_of, malformed
 _tool_list = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 _encode = msgspec.json.Encoder().encode
 
+# Where fields stand whose name here is not the hub's.
+_PATHS: dict[str, Path] = {
+    "stop": (None, "stop_sequences"),
+    "user": ((None, "metadata"), "user_id"),
+    "effort": ((None, "output_config"), "effort"),
+    "budget": ((None, "thinking"), "budget_tokens"),
+    "display": ((None, "thinking"), "display"),
+    "format": ((None, "output_config"), "format"),
+    "cache": (None, "cache_control"),
+    "parallel": ((None, "tool_choice"), "disable_parallel_tool_use"),
+}
+
 
 def decode_request(body: bytes) -> Request:
     raw = fields_of(body)
@@ -67,6 +79,7 @@ def decode_request(body: bytes) -> Request:
         cache=_cache(fields.any("cache_control"), (None, "cache_control")),
         format=_format(output, fields),
         reasoning=_reasoning(fields, output),
+        paths=_PATHS,
     )
     _tool_choice(fields, request)
     request.extras = fields.rest()

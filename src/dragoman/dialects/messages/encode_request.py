@@ -331,7 +331,7 @@ class _Encoding:
             if choice is not None and choice.mode != "none":
                 self.ledger.add(choice.at, None, "there is no tool to choose", "info")
             if request.parallel is not None:
-                self.ledger.add(None, "parallel_tool_calls", "there is no tool to call", "info")
+                self.ledger.add(request.path_of("parallel"), None, "there is no tool to call", "info")
             return
         native: Block | None = None
         if choice is not None:
@@ -441,36 +441,36 @@ class _Encoding:
         body["thinking"] = {"type": "enabled", "budget_tokens": budget}
 
     def sampling(self, body: Block) -> None:
-        sampling, ledger = self.request.sampling, self.ledger
+        request, sampling, ledger = self.request, self.request.sampling, self.ledger
         given = {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": sampling.top_k}
         thinks = not self.native and body.get("thinking", {}).get("type") in {"enabled", "adaptive"}
         for key, value in given.items():
             if value is None:
                 continue
             if not self.profile.sampling:
-                ledger.add(None, key, "this model takes no sampling parameters", "degraded")
+                ledger.add(request.path_of(key), None, "this model takes no sampling parameters", "degraded")
             elif thinks and not (key == "temperature" and value == 1) and not (key == "top_p" and value >= 0.95):
-                ledger.add(None, key, "fixed while the model thinks", "degraded")
+                ledger.add(request.path_of(key), None, "fixed while the model thinks", "degraded")
             elif key == "temperature" and value > 1:
-                ledger.add(None, key, "temperature ends at 1 here", "degraded")
+                ledger.add(request.path_of(key), None, "temperature ends at 1 here", "degraded")
                 body[key] = 1
             elif key == "top_p" and "temperature" in body and self.profile.temperature_or_top_p:
-                ledger.add(None, key, "this model takes temperature or top_p, not both", "degraded")
+                ledger.add(request.path_of(key), None, "this model takes temperature or top_p, not both", "degraded")
             else:
                 body[key] = value
         for key in ("min_p", "frequency_penalty", "presence_penalty", "repetition_penalty", "seed", "logit_bias"):
             value = getattr(sampling, key)
             if value is not None:
                 neutral = value in (0, {}) and key != "seed"
-                ledger.add(None, key, "Messages has no such parameter", "info" if neutral else "lost")
+                ledger.add(request.path_of(key), None, "Messages has no such parameter", "info" if neutral else "lost")
 
     def rest(self, body: Block) -> None:
         request, ledger = self.request, self.ledger
         stop = [text for text in request.stop if text.strip()]
         if len(stop) < len(request.stop):
-            ledger.add(None, "stop", "white space alone cannot stop an answer here", "lost")
+            ledger.add(request.path_of("stop"), None, "white space alone cannot stop an answer here", "lost")
         if self.profile.max_stop is not None and len(stop) > self.profile.max_stop:
-            ledger.add(None, "stop", f"only the first {self.profile.max_stop} are taken", "degraded")
+            ledger.add(request.path_of("stop"), None, f"only the first {self.profile.max_stop} are taken", "degraded")
             stop = stop[: self.profile.max_stop]
         if stop:
             body["stop_sequences"] = stop
@@ -485,21 +485,21 @@ class _Encoding:
             if tier is not None:
                 body["service_tier"] = tier
             else:
-                ledger.add(None, "service_tier", "Anthropic has no such tier", "info")
+                ledger.add(request.path_of("service_tier"), None, "Anthropic has no such tier", "info")
         if request.metadata:
-            ledger.add(None, "metadata", "Messages keeps no metadata but the user", "info")
+            ledger.add(request.path_of("metadata"), None, "Messages keeps no metadata but the user", "info")
         if request.cache_key is not None:
-            ledger.add(None, "prompt_cache_key", "the cache is keyed by content here", "info")
+            ledger.add(request.path_of("cache_key"), None, "the cache is keyed by content here", "info")
         if request.verbosity is not None:
-            ledger.add(None, "verbosity", "Messages has no such parameter", "degraded")
+            ledger.add(request.path_of("verbosity"), None, "Messages has no such parameter", "degraded")
         if request.store is not None:
-            ledger.add(None, "store", "Messages stores nothing", "info")
+            ledger.add(request.path_of("store"), None, "Messages stores nothing", "info")
         if request.n is not None and request.n != 1:
-            ledger.add(None, "n", "one answer only", "lost")
+            ledger.add(request.path_of("n"), None, "one answer only", "lost")
         if request.logprobs:
-            ledger.add(None, "logprobs", "Messages has no log probabilities", "lost")
+            ledger.add(request.path_of("logprobs"), None, "Messages has no log probabilities", "lost")
         if request.top_logprobs is not None:
-            ledger.add(None, "top_logprobs", "Messages has no log probabilities", "lost")
+            ledger.add(request.path_of("top_logprobs"), None, "Messages has no log probabilities", "lost")
 
 
 def _object_schema(schema: msgspec.Raw) -> msgspec.Raw | Block:

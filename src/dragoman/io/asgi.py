@@ -1,0 +1,159 @@
+"""The ASGI driver: a plain callable between an ASGI server and the gateway's handler, with nothing in its way.
+
+Its whole work is to gather the body within the limit, to hand over, and to cancel the handler when the client leaves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any
+
+from dragoman.errors import BodyTooLarge
+from dragoman.gateway import Gateway
+from dragoman.wire.http import Inbound
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+
+class AsgiApp:
+    """`on_start` and `on_stop` run in the server's lifespan."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        *,
+        on_start: Callable[[], Awaitable[None]] | None = None,
+        on_stop: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        self._gateway = gateway
+        self._on_start = on_start
+        self._on_stop = on_stop
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        match scope["type"]:
+            case "http":
+                await self._http(scope, receive, send)
+            case "lifespan":
+                await self._lifespan(receive, send)
+            case _:
+                # No WebSockets yet: refusing the handshake is answered by the server with 403.
+                await send({"type": "websocket.close", "code": 1000})
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                if self._on_start is not None:
+                    await self._on_start()
+                await send({"type": "lifespan.startup.complete"})
+            else:
+                if self._on_stop is not None:
+                    await self._on_stop()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        client = scope.get("client")
+        inbound = Inbound(
+            method=scope["method"],
+            path=scope["path"],
+            raw_path=scope.get("raw_path") or scope["path"].encode(),
+            query=scope["query_string"],
+            headers=list(scope["headers"]),
+            body=b"",
+            client=client[0] if client else "",
+        )
+        out = _AsgiOut(send)
+        most = self._gateway.site.max_body
+        body = await _body(inbound, receive, most)
+        if body is None:
+            return
+        if isinstance(body, BodyTooLarge):
+            await self._gateway.refuse(inbound, out, body)
+            return
+        inbound.body = body
+        handler = asyncio.current_task()
+        assert handler is not None
+        watch = _Watch(receive, handler, out)
+        watcher = asyncio.get_running_loop().create_task(watch.run())
+        try:
+            await self._gateway.handle(inbound, out)
+        except asyncio.CancelledError:
+            # The client left: nobody is there to be told. Any other cancellation is the server's, and goes on.
+            if not watch.left:
+                raise
+            handler.uncancel()
+        finally:
+            watcher.cancel()
+
+
+class _Watch:
+    """Cancels the handler as soon as its client is gone, so that the provider stops working for nobody. A server also
+    says `disconnect` once the answer is complete: then the handler is left to tidy up."""
+
+    __slots__ = ("_handler", "_out", "_receive", "left")
+
+    def __init__(self, receive: Receive, handler: asyncio.Task[Any], out: _AsgiOut) -> None:
+        self._receive = receive
+        self._handler = handler
+        self._out = out
+        self.left = False
+
+    async def run(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        if not self._out.done:
+            self.left = True
+            self._handler.cancel()
+
+
+async def _body(inbound: Inbound, receive: Receive, most: int) -> bytes | BodyTooLarge | None:
+    """The whole body; None when the client left before its end."""
+    length = inbound.header(b"content-length")
+    too_large = BodyTooLarge(f"the request body is larger than {most} bytes (server.max_body)")
+    if length is not None and length.isdigit() and int(length) > most:
+        return too_large
+    pieces: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        piece = message.get("body", b"")
+        if piece:
+            size += len(piece)
+            if size > most:
+                return too_large
+            pieces.append(piece)
+        if not message.get("more_body", False):
+            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+class _AsgiOut:
+    """The handler's way to the client. The server's `send` waits while the client is slow."""
+
+    __slots__ = ("_aborted", "_send", "done")
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._aborted = False
+        self.done = False
+
+    async def start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        await self._send({"type": "http.response.start", "status": status, "headers": list(headers)})
+
+    async def write(self, data: bytes) -> None:
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def finish(self, data: bytes = b"") -> None:
+        if not self._aborted:
+            self.done = True
+            await self._send({"type": "http.response.body", "body": data})
+
+    def abort(self) -> None:
+        """An ASGI application breaks an answer off by returning without its end: the server then closes the connection."""
+        self._aborted = True
