@@ -1,0 +1,116 @@
+"""A testing kit for LLM clients and gateways: an upstream that says what you script, and judges of what came out.
+
+    ScriptedUpstream   a server on a real socket that speaks Chat Completions and Messages
+    SCENARIOS          what it can say, by name, each with its oracle; `scenario(...)` makes more
+    fold_chat, ...     strict readers: is this stream legal, and what does it say?
+
+It shares no code with the codecs that it tests. docs/testing.md has examples.
+"""
+
+from dragoman.testing.connection import ClosedEarly
+from dragoman.testing.http1 import Request
+from dragoman.testing.judge_chat import fold_chat, read_chat
+from dragoman.testing.judge_messages import fold_messages, read_messages
+from dragoman.testing.library import SCENARIOS, scenarios_for
+from dragoman.testing.scenario import (
+    Ask,
+    Begin,
+    Break,
+    Choice,
+    Citation,
+    Comment,
+    Cut,
+    Endless,
+    ErrorEvent,
+    Finish,
+    HttpError,
+    Native,
+    Parallel,
+    Ping,
+    RawFrame,
+    RedactedThinking,
+    Refusal,
+    Rendered,
+    Repeat,
+    Reset,
+    Scenario,
+    ServerToolResult,
+    ServerToolUse,
+    SlowHead,
+    Stall,
+    Style,
+    Text,
+    Thinking,
+    ToolCall,
+    UnknownBlock,
+    UnknownEvent,
+    Usage,
+    scenario,
+)
+from dragoman.testing.speak_chat import render_chat
+from dragoman.testing.speak_messages import render_messages
+from dragoman.testing.sse import SseEvent, read_events
+from dragoman.testing.upstream import Connections, Flaky, ScriptedUpstream, ThreadedUpstream
+from dragoman.testing.view import Block, Cite, IllegalStream, OtherChoice, Tokens, Trouble, View
+from dragoman.testing.voices import VOICES, Voice
+
+__all__ = [
+    "SCENARIOS",
+    "VOICES",
+    "Ask",
+    "Begin",
+    "Block",
+    "Break",
+    "Choice",
+    "Citation",
+    "Cite",
+    "ClosedEarly",
+    "Comment",
+    "Connections",
+    "Cut",
+    "Endless",
+    "ErrorEvent",
+    "Finish",
+    "Flaky",
+    "HttpError",
+    "IllegalStream",
+    "Native",
+    "OtherChoice",
+    "Parallel",
+    "Ping",
+    "RawFrame",
+    "RedactedThinking",
+    "Refusal",
+    "Rendered",
+    "Repeat",
+    "Request",
+    "Reset",
+    "Scenario",
+    "ScriptedUpstream",
+    "ServerToolResult",
+    "ServerToolUse",
+    "SlowHead",
+    "SseEvent",
+    "Stall",
+    "Style",
+    "Text",
+    "Thinking",
+    "ThreadedUpstream",
+    "Tokens",
+    "ToolCall",
+    "Trouble",
+    "UnknownBlock",
+    "UnknownEvent",
+    "Usage",
+    "View",
+    "Voice",
+    "fold_chat",
+    "fold_messages",
+    "read_chat",
+    "read_events",
+    "read_messages",
+    "render_chat",
+    "render_messages",
+    "scenario",
+    "scenarios_for",
+]

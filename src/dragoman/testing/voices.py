@@ -1,0 +1,70 @@
+"""The dialects that the kit speaks, as a table. A further one is a renderer, a judge and a row here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from dragoman.testing import judge_chat, judge_messages, speak_chat, speak_messages
+from dragoman.testing.scenario import Ask, Rendered, Scenario
+from dragoman.testing.view import View
+
+
+class Voice(msgspec.Struct, frozen=True):
+    """`hears(method, path, body)` gives what is asked when the request is for this dialect, else None.
+    `body` is parsed JSON, or None."""
+
+    name: str
+    hears: Callable[[str, str, Mapping[str, Any] | None], Ask | None]
+    render: Callable[[Scenario, Ask], Rendered]
+    fold: Callable[[bytes], View]
+    read: Callable[[bytes], View]
+
+
+def _model_of(body: Mapping[str, Any]) -> str:
+    model = body.get("model")
+    return model if isinstance(model, str) else ""
+
+
+def _hears_chat(method: str, path: str, body: Mapping[str, Any] | None) -> Ask | None:
+    if method != "POST" or not path.endswith("/chat/completions") or body is None:
+        return None
+    options = body.get("stream_options")
+    wants = isinstance(options, Mapping) and options.get("include_usage") is True
+    return Ask(_model_of(body), body.get("stream") is True, wants)
+
+
+def _hears_messages(method: str, path: str, body: Mapping[str, Any] | None) -> Ask | None:
+    if method != "POST" or not path.endswith("/messages") or body is None:
+        return None
+    return Ask(_model_of(body), body.get("stream") is True)
+
+
+VOICES: dict[str, Voice] = {
+    "chat": Voice("chat", _hears_chat, speak_chat.render, judge_chat.fold_chat, judge_chat.read_chat),
+    "messages": Voice(
+        "messages", _hears_messages, speak_messages.render, judge_messages.fold_messages, judge_messages.read_messages
+    ),
+}
+
+
+def heard(method: str, path: str, body: Mapping[str, Any] | None) -> tuple[Voice, Ask] | None:
+    """Which dialect a request speaks, and what it asks; None for any other request."""
+    for voice in VOICES.values():
+        ask = voice.hears(method, path, body)
+        if ask is not None:
+            return voice, ask
+    return None
+
+
+def models_body(names: list[str], headers: Mapping[str, str]) -> bytes:
+    """The list of models, in the dialect of the one who asks: Anthropic's clients send `anthropic-version`."""
+    if "anthropic-version" in headers:
+        data = [{"type": "model", "id": n, "display_name": n, "created_at": "2026-10-21T00:00:00Z"} for n in names]
+        edges = {"first_id": names[0] if names else None, "last_id": names[-1] if names else None}
+        return json.dumps({"data": data, "has_more": False, **edges}).encode()
+    models = [{"id": n, "object": "model", "created": 1_793_000_000, "owned_by": "scripted"} for n in names]
+    return json.dumps({"object": "list", "data": models}).encode()
