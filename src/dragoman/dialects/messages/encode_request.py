@@ -98,13 +98,16 @@ class _Encoding:
     def messages(self) -> list[Block]:
         out: list[Block] = []
         last = len(self.request.messages) - 1
-        for number, message in enumerate(self.request.messages):
+        turns = self.request.messages
+        for number, message in enumerate(turns):
             self.node(message)
             if message.name is not None:
                 self.ledger.add(message.at, "name", "Messages has no names for speakers", "info")
             match message.role:
                 case "system":
-                    self.system_turn(message, out)
+                    # The API takes instructions between turns only after a user's and before an assistant's.
+                    fits = bool(out) and out[-1]["role"] == "user" and (number == last or turns[number + 1].role == "assistant")
+                    self.system_turn(message, out, fits=fits)
                 case "user":
                     blocks = self.blocks(message.parts)
                     results = [block for block in blocks if block["type"] == "tool_result"]
@@ -133,9 +136,9 @@ class _Encoding:
         self.ledger.add(self.request.system[-1].at, None, "instructions alone are sent as the user's turn", "degraded")
         return {"role": "user", "content": [self.text(self.request.system.pop())]}
 
-    def system_turn(self, message: Message, out: list[Block]) -> None:
+    def system_turn(self, message: Message, out: list[Block], *, fits: bool) -> None:
         texts = [part for part in message.parts if isinstance(part, Text) and part.text.strip()]
-        if self.profile.inline_system:
+        if texts and (self.native or (self.profile.inline_system and fits)):
             out.append(
                 {"role": "system", "content": [self.text(part) for part in texts] or [{"type": "text", "text": _NO_TEXT}]}
             )
@@ -394,8 +397,10 @@ class _Encoding:
         if ask.display is not None:
             self.ledger.add(ask.at, "display", "said in the caller's own dialect only", "info")
         if ask.mode == "off" or ask.effort == "none":
-            if self.profile.thinking != "none":
-                body["thinking"] = {"type": "disabled"}
+            if self.profile.thinking_off == "never":
+                self.ledger.add(ask.at, None, "this model's thinking cannot be turned off", "degraded")
+            elif self.profile.thinking != "none":
+                body["thinking"] = {"type": self.profile.thinking_off}
             return
         if self.profile.thinking == "none":
             self.ledger.add(ask.at, None, "this model does not think", "degraded")
