@@ -228,6 +228,10 @@ class Connection(asyncio.Protocol):
         assert self._parser is not None
         try:
             self._parser.feed_data(data)
+        except httptools.HttpParserCallbackError as error:
+            if not isinstance(error.__context__, _NotAskedForError):
+                raise  # a fault of ours
+            self._spoil()
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._parser_stopped(error)
         if self._buffered != before:
