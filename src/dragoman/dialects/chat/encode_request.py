@@ -1,0 +1,370 @@
+"""The hub's request as a Chat Completions request. What the target cannot be told goes in the ledger.
+
+The order of keys is fixed, and nothing is written that the caller did not say, but for what streams need: the same request
+is the same bytes, which prompt caches rely on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Any, cast
+
+import msgspec
+
+from dragoman.dialects.base import Target
+from dragoman.dialects.chat.encode_messages import Block, MessagesEncoding, merge
+from dragoman.ir.losses import Ledger
+from dragoman.ir.request import Format, Path, ReasoningAsk, Request, Tool, ToolChoice
+
+_NO_PARAMETERS = msgspec.Raw(b'{"type":"object","properties":{}}')
+_TIERS = frozenset({"auto", "default", "flex", "scale", "priority", "fast"})
+_UNSAFE = re.compile(r"[^a-zA-Z0-9_-]")
+_MOST_NAME = 64
+_MOST_USER = 64
+# Members of a schema that hold values, not schemas.
+_VALUES = frozenset({"enum", "const", "default", "examples"})
+# What each parameter is when nobody says it: leaving that out changes nothing.
+_NEUTRAL = {"temperature": 1, "top_p": 1, "frequency_penalty": 0, "presence_penalty": 0, "repetition_penalty": 1}
+
+
+def encode_request(request: Request, target: Target, ledger: Ledger) -> bytes:
+    return msgspec.json.encode(_Encoding(request, target, ledger).body())
+
+
+class _Encoding:
+    """One request on its way out."""
+
+    def __init__(self, request: Request, target: Target, ledger: Ledger) -> None:
+        self.request = request
+        self.target = target
+        self.profile = target.profile
+        self.ledger = ledger
+        self.native = request.dialect == "chat"
+
+    def body(self) -> Block:
+        request = self.request
+        more_system: list[str] = []
+        wanted = self.format(more_system)
+        body: Block = {
+            "model": self.target.model,
+            "messages": MessagesEncoding(request, self.target, self.ledger).messages(more_system),
+        }
+        self.tools(body)
+        if wanted is not None:
+            body["response_format"] = wanted
+        if request.reasoning is not None:
+            self.reasoning(request.reasoning, body)
+        if request.max_tokens is not None:
+            body[self.profile.max_tokens_field] = request.max_tokens
+        self.stop(body)
+        self.sampling(body)
+        self.labels(body)
+        if request.stream:
+            body["stream"] = True
+            if self.profile.stream_usage:
+                body["stream_options"] = {"include_usage": True}
+        if request.cache is not None:
+            at = request.paths.get("cache") or (None, request.cache.key)
+            self.ledger.add(at, None, "caching is the target's own affair", "info")
+        self.extras(body)
+        return body
+
+    def lost(self, field: str, what: str, severity: Any = "lost") -> None:
+        self.ledger.add(self.request.path_of(field), None, what, severity)
+
+    def extras(self, body: Block) -> None:
+        if not self.native:
+            self.ledger.extras(self.request)
+            return
+        # Of a leading system message, which is merged with the others: these are paths, not keys.
+        inner = {key: value for key, value in self.request.extras.items() if key.startswith("messages[")}
+        for key in inner:
+            self.ledger.add(None, key, "instructions are merged into one message", "info")
+        options = self.request.extras.get("stream_options")
+        for key in merge(body, {key: value for key, value in self.request.extras.items() if key not in inner}):
+            self.ledger.add(None, key, "said already in other words", "info")
+        if options is not None and not self.request.stream:
+            body.pop("stream_options")
+            self.ledger.add(None, "stream_options", "there is no stream", "info")
+
+    # ------------------------------------------------------------ tools
+
+    def tools(self, body: Block) -> None:
+        request = self.request
+        tools = [native for tool in request.tools if (native := self.tool(tool)) is not None]
+        if tools:
+            body["tools"] = tools
+        choice = request.tool_choice
+        if choice is not None:
+            if not self.native:
+                self.ledger.extras(choice)
+            if tools:
+                body["tool_choice"] = self.tool_choice(choice)
+            else:
+                self.ledger.add(choice.at, None, "there is no tool to choose", "info")
+        if request.parallel is not None:
+            if tools:
+                body["parallel_tool_calls"] = request.parallel
+            else:
+                self.lost("parallel", "there is no tool to call", "info")
+
+    def tool(self, tool: Tool) -> Block | None:
+        if tool.kind == "hosted":
+            if tool.dialect == "chat":
+                return tool.native
+            self.ledger.add(tool.at, None, "a tool that only its own provider runs", "lost")
+            return None
+        inner: Block = {"name": tool.name}
+        if tool.description is not None:
+            inner["description"] = tool.description
+        if tool.kind == "custom":
+            inner.update(tool.native)
+        else:
+            inner["parameters"] = tool.schema if bytes(tool.schema) else _NO_PARAMETERS
+            if tool.strict is not None:
+                inner["strict"] = tool.strict
+        native: Block = {"type": tool.kind, tool.kind: inner}
+        if tool.cache is not None:
+            self.ledger.add(tool.at, tool.cache.key, "this target takes no cache mark here", "info")
+        if not self.native:
+            self.ledger.extras(tool)
+        else:
+            # A legacy function has no object around it.
+            legacy = tool.at is not None and tool.at[0] == (None, "functions")
+            for key in merge(inner if legacy else native, tool.extras):
+                self.ledger.add(tool.at, key, "said already in other words", "info")
+        return native
+
+    def tool_choice(self, choice: ToolChoice) -> str | Block:
+        known = {tool.name: tool.kind for tool in self.request.tools if tool.kind != "hosted" or tool.dialect == "chat"}
+        forced = choice.mode in {"required", "tool"} or (choice.mode == "allowed" and choice.required)
+        if forced and not self.profile.forced_tools:
+            self.ledger.add(choice.at, None, "this model cannot be forced to call a tool", "degraded")
+            return "auto"
+        if choice.mode == "tool":
+            kind = known.get(choice.names[0]) if choice.names else None
+            if kind in {"function", "custom"}:
+                return self.choice_with_extras({"type": kind, kind: {"name": choice.names[0]}}, choice)
+            self.ledger.add(choice.at, None, "the tool to be called is not there", "degraded")
+            return "auto"
+        if choice.mode == "allowed":
+            tools = [{"type": kind, kind: {"name": name}} for name in choice.names if (kind := known.get(name, "function"))]
+            inner = {"mode": "required" if choice.required else "auto", "tools": tools}
+            return self.choice_with_extras({"type": "allowed_tools", "allowed_tools": inner}, choice)
+        return choice.mode
+
+    def choice_with_extras(self, native: Block, choice: ToolChoice) -> Block:
+        if self.native:
+            for key in merge(native, choice.extras):
+                self.ledger.add(choice.at, key, "said already in other words", "info")
+        return native
+
+    # ------------------------------------------------------------ format
+
+    def format(self, more_system: list[str]) -> Block | None:
+        wanted = self.request.format
+        if wanted is None:
+            return None
+        if wanted.kind == "schema" and not self.profile.structured:
+            schema = bytes(wanted.schema).decode() or "{}"
+            more_system.append(f"Answer with one JSON value and nothing else. It must match this JSON Schema:\n{schema}")
+            self.ledger.add(wanted.at, None, "told to the model in words, not enforced", "degraded")
+            return {"type": "json_object"}
+        native: Block = {"type": "text" if wanted.kind == "text" else "json_object"}
+        if wanted.kind == "schema":
+            native = {"type": "json_schema", "json_schema": self.json_schema(wanted)}
+        if not self.native:
+            self.ledger.extras(wanted)
+        else:
+            for key in merge(native, wanted.extras):
+                self.ledger.add(wanted.at, key, "said already in other words", "info")
+        return native
+
+    def json_schema(self, wanted: Format) -> Block:
+        name = wanted.name if wanted.name is not None else "response"
+        legal = _UNSAFE.sub("_", name)[:_MOST_NAME] or "response"
+        if legal != name:
+            self.ledger.add(wanted.at, "name", f"the name of the schema is sent as {legal}", "info")
+        inner: Block = {"name": legal}
+        if wanted.description is not None:
+            inner["description"] = wanted.description
+        if bytes(wanted.schema):
+            inner["schema"] = wanted.schema
+        strict = wanted.strict
+        if strict is None and not self.native:
+            # Dialects without this flag always hold the answer to the schema; this one refuses schemas beyond its subset.
+            strict = fits_strict(wanted.schema)
+            if not strict:
+                self.ledger.add(wanted.at, None, "the schema is outside the strict subset, so it is only asked for", "degraded")
+        if strict is not None:
+            inner["strict"] = strict
+        return inner
+
+    # ------------------------------------------------------------ reasoning
+
+    def reasoning(self, ask: ReasoningAsk, body: Block) -> None:
+        self.ledger.extras(ask)
+        off = ask.mode == "off" or ask.effort == "none"
+        shown = ask.display is None
+        match self.profile.reasoning:
+            case "effort":
+                self.effort(ask, body, off=off)
+            case "reasoning":
+                native = self.reasoning_object(ask, off=off)
+                if self.native and ask.display == "omitted":
+                    native["exclude"] = True
+                    shown = True
+                if native:
+                    body["reasoning"] = native
+            case "thinking":
+                self.thinking(ask, body, off=off)
+            case "none":
+                self.whole_ask_lost(ask, off=off)
+        if not shown:
+            self.ledger.add(ask.at, "display", "how thinking is shown cannot be chosen here", "info")
+
+    def whole_ask_lost(self, ask: ReasoningAsk, *, off: bool) -> None:
+        self.ledger.add(ask.at, None, "this target takes no word on thinking", "info" if off else "degraded")
+        if "effort" in self.request.paths and ask.effort is not None:
+            self.lost("effort", "this target takes no word on thinking", "info" if off else "degraded")
+
+    def effort(self, ask: ReasoningAsk, body: Block, *, off: bool) -> None:
+        if off:
+            body["reasoning_effort"] = "none"
+        elif ask.effort is not None:
+            body["reasoning_effort"] = ask.effort
+            if ask.budget is not None:
+                self.ledger.add(ask.at, None, "the budget of tokens is told as an effort", "info")
+        elif ask.budget is not None:
+            body["reasoning_effort"] = effort_of(ask.budget)
+            self.ledger.add(ask.at, None, f"the budget of tokens is told as effort {effort_of(ask.budget)}", "degraded")
+        elif ask.mode == "on":
+            body["reasoning_effort"] = "medium"
+            self.ledger.add(ask.at, None, "told as effort medium", "info")
+        elif ask.mode == "adaptive":
+            self.ledger.add(ask.at, None, "how much to think is left to the model", "info")
+
+    def reasoning_object(self, ask: ReasoningAsk, *, off: bool) -> Block:
+        if off:
+            return {"effort": "none"} if ask.effort == "none" else {"enabled": False}
+        if ask.effort is not None:
+            if ask.budget is not None:
+                self.ledger.add(ask.at, None, "effort and budget exclude each other here; the effort was sent", "info")
+            return {"effort": ask.effort}
+        if ask.budget is not None:
+            return {"max_tokens": ask.budget}
+        if ask.mode == "on":
+            return {"enabled": True}
+        if ask.mode == "adaptive":
+            self.ledger.add(ask.at, None, "how much to think is left to the model", "info")
+        return {}
+
+    def thinking(self, ask: ReasoningAsk, body: Block, *, off: bool) -> None:
+        if off:
+            body["thinking"] = {"type": "disabled"}
+            return
+        if ask.mode == "on" or ask.budget is not None or (ask.mode == "adaptive" and ask.effort is not None):
+            body["thinking"] = {"type": "enabled"}
+        elif ask.mode == "adaptive":
+            self.ledger.add(ask.at, None, "how much to think is left to the model", "info")
+        if ask.budget is not None:
+            self.ledger.add(ask.at, None, "the budget of tokens cannot be told here", "degraded")
+        if ask.effort is not None:
+            body["reasoning_effort"] = ask.effort
+
+    # ------------------------------------------------------------ scalars
+
+    def stop(self, body: Block) -> None:
+        stop, most = self.request.stop, self.profile.max_stop
+        if most is not None and len(stop) > most:
+            for index in range(most, len(stop)):
+                self.ledger.add(self.request.path_of("stop"), index, f"only the first {most} are taken", "degraded")
+            stop = stop[:most]
+        if stop:
+            body["stop"] = stop
+
+    def sampling(self, body: Block) -> None:
+        sampling = self.request.sampling
+        for key in sampling.__struct_fields__:
+            value = getattr(sampling, key)
+            if value is None:
+                continue
+            neutral = _NEUTRAL.get(key) == value
+            if not self.profile.sampling and key != "seed":
+                self.lost(key, "this model takes no sampling parameters", "info" if neutral else "degraded")
+            elif key in {"top_k", "min_p", "repetition_penalty"} and not self.profile.extra_sampling:
+                self.lost(key, "the target has no such parameter", "info" if neutral else "degraded")
+            elif key == "top_p" and "temperature" in body and self.profile.temperature_or_top_p:
+                self.lost(key, "this model takes temperature or top_p, not both", "degraded")
+            else:
+                body[key] = value
+
+    def labels(self, body: Block) -> None:
+        request = self.request
+        for key in ("n", "logprobs", "top_logprobs", "verbosity", "store"):
+            value = getattr(request, key)
+            if value is not None:
+                body[key] = value
+        if request.user is not None:
+            named = request.paths.get("user") == (None, "safety_identifier") and self.native
+            body["safety_identifier" if named else "user"] = self.user(request.user)
+        if request.cache_key is not None:
+            body["prompt_cache_key"] = request.cache_key
+        self.metadata(body)
+        tier = request.service_tier
+        if tier is not None:
+            tier = "default" if tier == "standard_only" else tier
+            if tier in _TIERS or self.native:
+                body["service_tier"] = tier
+            else:
+                self.lost("service_tier", "the target has no such tier", "info")
+
+    def user(self, user: str) -> str:
+        """OpenAI takes 64 characters; the ids of some clients are longer, and to a provider they mean nothing anyway."""
+        if self.native or len(user) <= _MOST_USER:
+            return user
+        self.lost("user", "too long here; its hash is sent", "info")
+        return hashlib.sha256(user.encode("utf-8", "surrogatepass")).hexdigest()
+
+    def metadata(self, body: Block) -> None:
+        at: Path = self.request.path_of("metadata")
+        texts = {key: value for key, value in self.request.metadata.items() if isinstance(value, str) and self.native}
+        for key in self.request.metadata:
+            if key not in texts:
+                self.ledger.add(at, key, "metadata are the caller's own, and texts", "info")
+        if texts:
+            body["metadata"] = texts
+
+
+def effort_of(budget: int) -> str:
+    return "low" if budget < 2048 else "medium" if budget < 8192 else "high"
+
+
+def fits_strict(schema: msgspec.Raw) -> bool:
+    """Whether a schema is in OpenAI's strict subset, as far as objects go: closed, and every member required."""
+    try:
+        return _closed(msgspec.json.decode(schema))
+    except (msgspec.DecodeError, RecursionError):
+        return False
+
+
+def _closed(schema: Any) -> bool:
+    if isinstance(schema, list):
+        return all(_closed(item) for item in cast("list[Any]", schema))
+    if not isinstance(schema, dict):
+        return True
+    native = cast("Block", schema)
+    properties = native.get("properties")
+    if native.get("type") == "object" or isinstance(properties, dict):
+        members = set(cast("Block", properties)) if isinstance(properties, dict) else set[str]()
+        required = native.get("required")
+        if native.get("additionalProperties") is not False or members - set(cast("list[str]", required or [])):
+            return False
+    for key, value in native.items():
+        if key in {"properties", "$defs", "definitions"} and isinstance(value, dict):
+            if not all(_closed(inner) for inner in cast("Block", value).values()):
+                return False
+        elif key not in _VALUES and not _closed(value):
+            return False
+    return True

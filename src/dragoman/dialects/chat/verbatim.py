@@ -1,0 +1,141 @@
+"""Tier T0, where Chat goes to Chat untouched: what may be looked at in passing, and the one thing taken out."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, cast
+
+import msgspec
+
+from dragoman.dialects.base import Sniff
+from dragoman.dialects.chat.reasoning import FORMAT, native_item, token_of
+from dragoman.dialects.chat.response import BROKEN
+from dragoman.dialects.chat.stream_decoder import ChunkDelta, read_chunk
+from dragoman.dialects.chat.usage import decode_usage
+from dragoman.ir import carrier
+from dragoman.ir.usage import Usage
+from dragoman.wire.sse import Frame
+
+TERMINAL = (b"[DONE]", b'"finish_reason":"', b'"finish_reason": "')
+
+
+class _Ends(msgspec.Struct):
+    error: Any = None
+    object: Any = None
+    choices: msgspec.Raw | None = None
+
+
+_ends = msgspec.json.Decoder(_Ends)
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_items = msgspec.json.Decoder(list[msgspec.Raw])
+_encode = msgspec.json.Encoder().encode
+_raw_decode = json.JSONDecoder().raw_decode
+
+_USAGE = re.compile(rb'"usage"\s*:\s*(?=\{)')
+_ESCAPED_ID = re.compile(rb'"dgmid-[A-Za-z0-9_-]+"')
+
+
+def sniff(frame: Frame) -> Sniff:
+    """A chunk with the role alone shows nothing yet; any text, call, finish or refusal does."""
+    if frame.event == "error":
+        return "error"
+    data = frame.data.strip()
+    if not data or data.startswith(b"[DONE]"):
+        return "wait"
+    try:
+        chunk = read_chunk(data)
+    except ValueError:
+        return "error"
+    if chunk is None:
+        return "wait"
+    if chunk.error or chunk.object == "error":
+        return "error"
+    found: Sniff = "wait"
+    for choice in chunk.choices or ():
+        if choice.finish_reason in BROKEN:
+            return "error"
+        delta = choice.delta if choice.delta is not None else choice.message
+        if choice.finish_reason or (delta is not None and _shows(delta)):
+            found = "content"
+    return found
+
+
+def _shows(delta: ChunkDelta) -> bool:
+    return any(getattr(delta, name) for name in delta.__struct_fields__)
+
+
+def error_in_body(body: bytes) -> bool:
+    """Whether a 200 body is an error all the same. What is no JSON object at all is for the decoder to judge."""
+    try:
+        ends = _ends.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    spoke = ends.choices is not None and bytes(ends.choices) not in {b"null", b"[]"}
+    return not spoke and (bool(ends.error) or ends.object == "error")
+
+
+def usage_of(head: bytes, tail: bytes) -> Usage | None:
+    """The last usage in a body or a stream, given its two ends. Where that key stands in somebody's text its quotes
+    are escaped, so what matches is never content."""
+    for data in (tail, head):
+        for found in reversed(list(_USAGE.finditer(data))):
+            try:
+                native, _ = _raw_decode(data[found.end() :].decode("utf-8", "replace"))
+            except (ValueError, RecursionError):
+                continue
+            usage = decode_usage(native)
+            if usage is not None:
+                return usage
+    return None
+
+
+def scrub(body: bytes, issuer: str) -> bytes:
+    """The body without our carriers. Ids get their own form back, on the bytes; entries of `reasoning_details` are taken
+    out, or put back as `issuer` wrote them where they are its own. Only messages that hold one are written anew."""
+    body = carrier.strip_ids(body)
+    body = _ESCAPED_ID.sub(_original, body)
+    if b'"dgm1-' not in body:
+        return body
+    try:
+        fields = _fields.decode(body)
+        messages = _items.decode(fields["messages"])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError):
+        return body
+    fields["messages"] = msgspec.Raw(_encode([_message(raw, issuer) for raw in messages]))
+    return _encode(fields)
+
+
+def _original(found: re.Match[bytes]) -> bytes:
+    return _encode(carrier.original_id(found.group()[1:-1].decode()))
+
+
+def _message(raw: msgspec.Raw, issuer: str) -> msgspec.Raw:
+    if b'"dgm1-' not in bytes(raw):
+        return raw
+    try:
+        fields = _fields.decode(raw)
+        items = msgspec.json.decode(fields["reasoning_details"], type=list[Any])
+    except (msgspec.DecodeError, KeyError):
+        return raw
+    kept: list[Any] = []
+    for item in items:
+        kept += _restored(cast("dict[str, Any]", item), issuer) if isinstance(item, dict) else [item]
+    if kept:
+        fields["reasoning_details"] = msgspec.Raw(_encode(kept))
+    else:
+        del fields["reasoning_details"]
+    return msgspec.Raw(_encode(fields))
+
+
+def _restored(item: dict[str, Any], issuer: str) -> list[dict[str, Any]]:
+    token = token_of(item)
+    if token is None:
+        return [] if item.get("format") == FORMAT else [item]
+    restored: list[dict[str, Any]] = []
+    for part in carrier.unpack(token) or ():
+        if part.seal is not None and part.seal.issuer == issuer:
+            native = native_item(part.seal)
+            if native is not None and "extra_content" not in native:
+                restored.append(native)
+    return restored
