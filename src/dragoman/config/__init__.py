@@ -1,0 +1,43 @@
+"""Configuration: one file, the environment and the command line, to one immutable value.
+
+    config = load(path.read_text(), path.suffix, os.environ, path.name)
+    config.route("big")         the chain of targets behind a name
+    config.served_models()      what the model list shows
+    render(config)              all of it as YAML, secrets masked
+
+Everything here is pure: reading the file is the caller's business.
+"""
+
+from dragoman.config.load import build_default, load, settings
+from dragoman.config.merge import is_loopback
+from dragoman.config.render import render
+from dragoman.config.resolved import (
+    ClientKey,
+    Config,
+    Local,
+    ModelConfig,
+    ProviderConfig,
+    Retries,
+    ServedModel,
+    Server,
+    TargetConfig,
+    TargetRef,
+)
+
+__all__ = [
+    "ClientKey",
+    "Config",
+    "Local",
+    "ModelConfig",
+    "ProviderConfig",
+    "Retries",
+    "ServedModel",
+    "Server",
+    "TargetConfig",
+    "TargetRef",
+    "build_default",
+    "is_loopback",
+    "load",
+    "render",
+    "settings",
+]

@@ -1,0 +1,125 @@
+"""From what the layers say to what the gateway uses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from dragoman.config.check import check_names
+from dragoman.config.merge import Merge, digest_of, is_loopback, patience
+from dragoman.config.parse import At
+from dragoman.config.problems import Problems
+from dragoman.config.resolved import ClientKey, Config, Local, ModelConfig, Retries, Server, TargetRef
+from dragoman.config.schema import LocalSection, LogSection, RetriesSection, ServerSection
+from dragoman.logs import Log
+from dragoman.providers.table import Provider
+from dragoman.secret import Secret
+from dragoman.wire.http import Timeouts
+
+_SHORT_KEY = 16
+
+
+def resolve(said: dict[str, Any], env: Mapping[str, str], table: Mapping[str, Provider], problems: Problems) -> Config:
+    """`said` holds the merged layers by proper names. What is wrong goes into `problems`; the result is only good when
+    there is nothing there."""
+    server = _server(said.get("server", {}))
+    keys = tuple(_client_keys(said.get("keys", []), problems))
+    _check_open(server, keys, problems)
+    timeouts = patience(Timeouts(), said.get("timeouts", {}), ("timeouts",), problems)
+    local = Local(**_filled(LocalSection, said.get("local", {})))
+    merge = Merge(env=env, table=table, server=server, keys=keys, timeouts=timeouts, local=local, problems=problems)
+    config = Config(
+        source=problems.source,
+        server=server,
+        keys=keys,
+        providers=merge.providers(said.get("providers", {}), auto=said.get("auto", True)),
+        models={name: _model(name, section, problems) for name, section in said.get("models", {}).items()},
+        aliases=dict(said.get("aliases", {})),
+        timeouts=timeouts,
+        retries=Retries(**_filled(RetriesSection, said.get("retries", {}))),
+        local=local,
+        table=table,
+    )
+    check_names(config, problems)
+    return msgspec.structs.replace(config, warnings=tuple(problems.warnings), memo={})
+
+
+def _filled(section: type[msgspec.Struct], said: dict[str, Any]) -> dict[str, Any]:
+    return msgspec.structs.asdict(section(**said))
+
+
+def _server(said: dict[str, Any]) -> Server:
+    values: dict[str, Any] = _filled(ServerSection, {name: value for name, value in said.items() if name != "log"})
+    values["log"] = Log(**_filled(LogSection, said.get("log", {})))
+    return Server(**values)
+
+
+# ---------------------------------------------------------------- client keys
+
+
+def _client_keys(said: list[dict[str, Any]], problems: Problems) -> Iterator[ClientKey]:
+    names: set[str] = set()
+    digests: set[bytes] = set()
+    for index, entry in enumerate(said):
+        path: At = ("keys", index)
+        secret: Secret = entry["key"]
+        name = entry.get("name") or f"key-{index + 1}"
+        digest = digest_of(secret.reveal())
+        if digest is None:
+            problems.add(path, f"{secret} is not a digest; allowed: a key, or sha256: with 64 hexadecimal digits")
+            continue
+        if name in names:
+            problems.add(path, f"there are two keys of the name {name!r}; keep one of them")
+        elif digest in digests:
+            problems.add(path, f"the key {secret} stands here twice; keep one of them")
+        if not secret.reveal().startswith("sha256:") and len(secret.reveal()) < _SHORT_KEY:
+            problems.warn(path, f"the key is short enough to be guessed; better have {_SHORT_KEY} characters or more")
+        names.add(name)
+        digests.add(digest)
+        yield ClientKey(name, digest)
+
+
+def _check_open(server: Server, keys: tuple[ClientKey, ...], problems: Problems) -> None:
+    if keys or server.open or is_loopback(server.host):
+        return
+    problems.add(
+        ("server", "host"),
+        f"{server.host!r} can be reached from elsewhere, and there are no `keys`; allowed: 127.0.0.1, or keys for the "
+        "clients, or `server.open: true` to let everybody use your providers",
+    )
+
+
+# ---------------------------------------------------------------- models
+
+
+def _model(name: str, section: dict[str, Any], problems: Problems) -> ModelConfig:
+    _check_waits(section, ("models", name), problems)
+    for index, one in enumerate(section.get("targets", [])):
+        _check_waits(one, ("models", name, "targets", index), problems)
+    targets = tuple(
+        TargetRef(
+            model=one["model"],
+            provider=one.get("provider"),
+            timeouts=one.get("timeouts", {}),
+            profile=one.get("profile", {}),
+        )
+        for one in section.get("targets", [])
+    )
+    return ModelConfig(
+        name=name,
+        targets=targets,
+        strict=section.get("strict"),
+        timeouts=section.get("timeouts", {}),
+        profile=section.get("profile", {}),
+        display_name=section.get("display_name"),
+        description=section.get("description"),
+        context=section.get("context"),
+    )
+
+
+def _check_waits(section: dict[str, Any], path: At, problems: Problems) -> None:
+    waits: dict[str, float] = section.get("timeouts", {})
+    if "total" in waits:
+        patience(Timeouts(), waits, (*path, "timeouts"), problems)
