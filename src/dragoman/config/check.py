@@ -67,7 +67,7 @@ def unknown_provider(config: Config, name: str, path: At, problems: Problems, sh
         return  # there is one, and what is wrong with it has been said
     hint = closest(name, config.providers)
     named = [one.name for one in config.providers.values() if one.ready or one.explicit]
-    there = f" there are: {', '.join([*named, 'and the built-in ones'])}"
+    there = f" there are: {', '.join(named)} and the built-in ones" if named else " there are only the built-in ones"
     what = f"{shown_as!r} names no provider: " if shown_as else ""
     problems.add(path, f"{what}there is no {name!r};{hint or there}")
 

@@ -19,9 +19,9 @@ import msgspec
 from dragoman.config.parse import At
 from dragoman.config.problems import Problems, closest
 from dragoman.config.resolved import ClientKey, Local, ProviderConfig, Server, capped
-from dragoman.config.schema import Count, Kind, Seconds, SecretText, Url
+from dragoman.config.schema import Count, Kind, Seconds, SecretText, Url, Version
 from dragoman.ir.profile import Profile
-from dragoman.providers.auth import Credential
+from dragoman.providers.auth import CREDENTIAL_HEADERS, Credential
 from dragoman.providers.table import ANTHROPIC_VERSION, Model, Provider, find, normalised
 from dragoman.secret import Secret, mask
 from dragoman.wire.http import Timeouts
@@ -129,10 +129,8 @@ class Merge:
             self.problems.add(path, "cannot be a provider's name; allowed: letters, digits, dots, dashes, underscores")
             return None
         if "like" in section and row is None:
-            hint = closest(section["like"], self.table)
-            self.problems.add(
-                (*path, "like"), f"there is no built-in provider {section['like']!r};{hint} allowed: {self.known()}"
-            )
+            hint = closest(section["like"], self.table) or self.known()
+            self.problems.add((*path, "like"), f"there is no built-in provider {section['like']!r};{hint}")
             return None
         if row is None:
             row = self.custom(name, section, path)
@@ -145,18 +143,16 @@ class Merge:
 
     def custom(self, name: str, section: dict[str, Any], path: At) -> Provider | None:
         """A provider of the user's own: all we know is its URL and, perhaps, its dialect."""
-        url = section.get("base_url") or self.env.get(variable(name, "BASE_URL"))
-        if not url:
-            if not section.get("dialects"):
-                if (*path, "base_url") in self.problems.failed:
-                    return None
+        urls = {dialect: url for dialect, url in (section.get("dialects") or {}).items() if url}
+        url = section.get("base_url") or self.env.get(variable(name, "BASE_URL"), "").strip() or next(iter(urls.values()), None)
+        if url is None:
+            if (*path, "base_url") not in self.problems.failed:
                 hint = closest(name, [*self.table, *(other for row in self.table.values() for other in row.aka)])
                 self.problems.add(path, f"is no built-in provider, so it needs a `base_url`;{hint or self.known()}")
-                return None
-            url = next(iter(value for value in section["dialects"].values() if value))
+            return None
         dialect = section.get("dialect")
-        if dialect is None:
-            dialect = next(iter(section.get("dialects") or {}), None)
+        if dialect is None and "base_url" not in section:
+            dialect = next(iter(urls), None)
         if dialect is None:
             dialect = "messages" if re.search(r"/anthropic\b|/messages$", url) else "chat"
         auth = {"messages": "x-api-key", "gemini": "x-goog-api-key"}.get(dialect, "bearer")
@@ -228,45 +224,60 @@ class Merge:
 
     def finished(self, name: str, row: Provider, section: dict[str, Any], *, explicit: bool) -> ProviderConfig:
         path: At = ("providers", name)
-        own_shell = False
-        pointed = False
-        base = variable(name, "BASE_URL")
-        if "base_url" not in section and self.env.get(base, "").strip():
-            url = self.from_env(base, Url)
-            if url is not None and self.is_self(url):
-                own_shell = True
-                self.problems.warnings.append(f"{base}: {url!r} is this gateway's own address and is ignored here")
-            elif url is not None:
-                self.problems.labels[(*path, "base_url")] = base
-                row = self.moved(row, url, (*path, "base_url"))
-                pointed = True
-        if row.version_header and (version := section.get("version") or self.env.get(variable(name, "VERSION"), "").strip()):
-            kept = tuple(pair for pair in row.headers if pair[0] != row.version_header)
-            row = msgspec.structs.replace(row, headers=(*kept, (row.version_header, version)))
-        elif "version" in section:
-            self.problems.add((*path, "version"), f"{row.title} has no version; leave it out, or set a header under `headers`")
-        said = dict(section.get("timeouts", {}))
-        if "total" not in said and (seconds := self.from_env(variable(name, "TIMEOUT"), Seconds)) is not None:
-            said["total"] = seconds
-        connections, keepalive = self.connections(name, section, path)
+        row, pointed, own_shell = self.pointed(name, row, section, path)
+        row = self.versioned(name, row, section, path)
         credentials = self.credentials(name, row, section, own_shell=own_shell)
+        explicit = explicit or pointed
+        # Of a provider that nobody uses here, a variable that another program has is none of our business.
+        used = explicit or bool(credentials)
+        waits = dict(section.get("timeouts", {}))
+        if used and "total" not in waits and (seconds := self.from_env(variable(name, "TIMEOUT"), Seconds)) is not None:
+            waits["total"] = seconds
+        connections, keepalive = self.connections(name, section, path) if used else (None, None)
         mode = section.get("credentials") or "auto"
-        brought = [key for key, value in row.headers if key.lower() in {"authorization", "x-api-key"} and value]
-        needs_none = row.auth == "none" or bool(brought) or (row.local and (explicit or pointed))
+        in_headers = any(key.lower().encode() in CREDENTIAL_HEADERS for key, _ in row.headers)
+        needs_none = row.auth == "none" or in_headers or (row.local and explicit)
         return ProviderConfig(
             name=name,
             row=row,
             credentials=() if mode == "caller" else credentials,
             mode=mode,
             ready=bool(credentials) or needs_none or mode == "caller",
-            explicit=explicit or pointed,
+            explicit=explicit,
             issuer=section.get("issuer") or row.name,
-            timeouts=patience(self.timeouts, said, (*path, "timeouts"), self.problems),
+            timeouts=patience(self.timeouts, waits, (*path, "timeouts"), self.problems),
             profile=section.get("profile", {}),
             max_connections=connections,
             max_keepalive=keepalive,
             hint=self.missing(name, row),
         )
+
+    def pointed(self, name: str, row: Provider, section: dict[str, Any], path: At) -> tuple[Provider, bool, bool]:
+        """Moved to where `NAME_BASE_URL` points; whether it does; and whether it points to this very gateway.
+
+        Whoever points Claude Code at the gateway has `ANTHROPIC_BASE_URL` in the shell in which the gateway may be
+        started as well: followed, it would call itself."""
+        key = variable(name, "BASE_URL")
+        url = self.from_env(key, Url) if "base_url" not in section else None
+        if url is None:
+            return row, False, False
+        if self.is_self(url):
+            self.problems.warnings.append(f"{key}: {url!r} is this gateway's own address and is ignored here")
+            return row, False, True
+        self.problems.labels[(*path, "base_url")] = key
+        return self.moved(row, url, (*path, "base_url")), True, False
+
+    def versioned(self, name: str, row: Provider, section: dict[str, Any], path: At) -> Provider:
+        if not row.version_header:
+            if "version" in section:
+                what = f"{row.title} has no version; leave it out, or set a header under `headers`"
+                self.problems.add((*path, "version"), what)
+            return row
+        version = section.get("version") or self.from_env(variable(name, "VERSION"), Version)
+        if version is None:
+            return row
+        kept = tuple(pair for pair in row.headers if pair[0] != row.version_header)
+        return msgspec.structs.replace(row, headers=(*kept, (row.version_header, version)))
 
     def connections(self, name: str, section: dict[str, Any], path: At) -> tuple[int | None, int | None]:
         most, kept = section.get("max_connections"), section.get("max_keepalive")

@@ -104,6 +104,13 @@ def _url(value: object) -> str:
     return text
 
 
+def _word(value: object) -> str:
+    text = _text(value)
+    if not re.fullmatch(r"[A-Za-z0-9._-]+", text):
+        raise ValueError("is not a version")
+    return text
+
+
 def _yes(value: object) -> bool:
     if isinstance(value, bool):
         return value
@@ -193,6 +200,7 @@ Yes = Annotated[bool, Kind("true or false", _yes)]
 Port = Annotated[int, Kind("a port from 0 (any free one) to 65535", _whole(0, 65535))]
 Count = Annotated[int, Kind("a whole number from 1 to 1000000", _whole(1, 1_000_000))]
 Tokens = Annotated[int, Kind("a whole number of tokens, at least 1", _whole(1, 10**9))]
+Version = Annotated[str, Kind("a version such as 2023-06-01", _word)]
 Headers = Annotated[dict[str, str], Kind("header names with their values", _headers)]
 Dialect = Annotated[DialectName, _choice(DialectName, _DIALECTS)]
 PingSeconds = Annotated[float, Kind("seconds above 0 and at most 15", lambda value: _at_most(_seconds(value), 15.0))]
@@ -303,7 +311,7 @@ class ProviderSection(msgspec.Struct, frozen=True, kw_only=True):
     auth: Annotated[Auth, _choice(Auth)] | None = None
     credentials: Annotated[Credentials, _choice(Credentials)] | None = None
     headers: Headers | None = None
-    version: Text | None = None
+    version: Version | None = None
     models: list[ListedModel] | None = None
     big: Text | None = None
     small: Text | None = None
