@@ -17,24 +17,27 @@ from dragoman.dialects.messages.errors import decode_error
 from dragoman.dialects.messages.response import REASON_OF_STOP, decode_usage, skeleton
 from dragoman.errors import UpstreamGarbled
 from dragoman.ir.events import Cited, Close, Delta, Event, Fault, Finish, FinishReason, Open, Ping, Sealed, Start, settled
-from dragoman.ir.request import Part, Reasoning, Seal, Text, ToolCall
+from dragoman.ir.request import Part, Reasoning, Seal, Text, ToolCall, Unknown
 from dragoman.ir.usage import Usage
-from dragoman.wire.partial import whole
+from dragoman.wire.json import Halves, loads
+from dragoman.wire.partial import arguments_object, whole
 from dragoman.wire.sse import Frame
 
-_decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 
 
 class _Block:
     """One open block: our index, what it is, and for a call what its arguments amount to so far."""
 
-    __slots__ = ("arguments", "early", "index", "part")
+    __slots__ = ("arguments", "early", "halves", "index", "native", "part")
 
-    def __init__(self, index: int, part: Part, early: str) -> None:
+    def __init__(self, index: int, part: Part, early: str, native: dict[str, Any] | None = None) -> None:
         self.index = index
         self.part = part
         self.arguments: list[str] = []
+        self.halves = Halves()
+        self.native = native
+        """The block as it stands, for a kind that the hub has no word for: it is given on whole, when it closes."""
         self.early = early
         """Arguments that stood in the block's start. They count when no delta follows."""
 
@@ -57,16 +60,15 @@ class StreamDecoder:
         if self._over:
             return []
         try:
-            data = _decode(frame.data)
-            if not isinstance(data, dict):
-                raise UpstreamGarbled(f"an event of the stream is not a JSON object: {frame.data[:80]!r}")
-            return self._event(str(data.get("type") or frame.event), data, frame)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            data = loads(frame.data)
+        except ValueError:
             return self._fault(UpstreamGarbled(f"an event of the stream is not JSON: {frame.data[:80]!r}"))
-        except (UpstreamGarbled, KeyError, TypeError, AttributeError, ValueError) as error:
-            return self._fault(
-                error if isinstance(error, UpstreamGarbled) else UpstreamGarbled(f"an event has a wrong shape: {error!r}")
-            )
+        if not isinstance(data, dict):
+            return self._fault(UpstreamGarbled(f"an event of the stream is not a JSON object: {frame.data[:80]!r}"))
+        try:
+            return self._event(str(data.get("type") or frame.event), data, frame)
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            return self._fault(UpstreamGarbled(f"an event of the stream has a wrong shape ({error!r}): {frame.data[:80]!r}"))
 
     def _event(self, kind: str, data: dict[str, Any], frame: Frame) -> list[Event]:
         match kind:
@@ -125,6 +127,9 @@ class StreamDecoder:
             self._calls = True
             given = native.get("input")
             early = _encode(given).decode() if given else ""
+        if isinstance(part, Unknown):
+            self._open[data["index"]] = _Block(-1, part, "", dict(native))
+            return events if self._started else events + self._message_start({})
         return events + self._opened(data["index"], part, early)
 
     def _opened(self, name: int, part: Part, early: str = "") -> list[Event]:
@@ -148,13 +153,17 @@ class StreamDecoder:
                 return []
             events = self._opened(data["index"], implied)
             block = self._open[data["index"]]
-        if kind == "text_delta":
-            events.append(Delta(block.index, delta["text"]))
+        if block.native is not None:
+            if kind == "input_json_delta":
+                block.arguments.append(delta["partial_json"])
+        elif kind == "text_delta":
+            events.append(Delta(block.index, block.halves.join(delta["text"])))
         elif kind == "input_json_delta":
-            block.arguments.append(delta["partial_json"])
-            events.append(Delta(block.index, delta["partial_json"]))
+            piece = block.halves.join(delta["partial_json"])
+            block.arguments.append(piece)
+            events.append(Delta(block.index, piece))
         elif kind == "thinking_delta":
-            events.append(Delta(block.index, delta["thinking"]))
+            events.append(Delta(block.index, block.halves.join(delta["thinking"])))
         elif kind == "signature_delta":
             events.append(Sealed(block.index, Seal(delta["signature"], self._issuer, "messages")))
         elif kind == "citations_delta":
@@ -162,16 +171,26 @@ class StreamDecoder:
         return events
 
     def _close(self, block: _Block) -> list[Event]:
+        if block.native is not None:
+            return self._close_unknown(block, block.native)
+        rest = block.halves.rest()
+        events: list[Event] = [Delta(block.index, rest)] if rest else []
         if not isinstance(block.part, ToolCall):
-            return [Close(block.index)]
-        events: list[Event] = []
-        arguments = "".join(block.arguments)
+            return [*events, Close(block.index)]
+        arguments = "".join(block.arguments) + rest
         if not arguments.strip():
             arguments = block.early or "{}"
             events.append(Delta(block.index, arguments))
         complete = whole(arguments)
         self._broken = self._broken or not complete
         return [*events, Close(block.index, complete)]
+
+    def _close_unknown(self, block: _Block, native: dict[str, Any]) -> list[Event]:
+        given = arguments_object("".join(block.arguments))
+        if given:
+            native["input"] = given
+        self._next += 1
+        return [Open(self._next - 1, Unknown(native=native, dialect="messages")), Close(self._next - 1)]
 
     def _message_delta(self, data: dict[str, Any]) -> None:
         usage = data.get("usage")

@@ -57,7 +57,8 @@ class StreamEncoder:
         self._started = False
         self._over = False
         self._refused = False
-        self._crowded = False
+        self._others: set[int] = set()
+        self._last: Finish | None = None
         self._characters = 0
 
     def feed(self, event: Event) -> bytes:
@@ -99,9 +100,9 @@ class StreamEncoder:
 
     def _open(self, event: Open) -> bytes:
         if event.choice:
-            if event.choice == 1 and not self._crowded:
-                self._crowded = True
+            if not self._others:
                 self._reply.ledger.add(None, "choices", "only the first of several answers fits", "lost")
+            self._others.add(event.choice)
             return b""
         if self._live is not None:
             self._held[event.index] = [event]
@@ -152,7 +153,11 @@ class StreamEncoder:
                 return out + (self._write(Delta(live.key, part.arguments)) if part.arguments else b"")
             case Unknown():
                 block = encode_part(part, self._reply)
-                return self._block_start(block) if block is not None else b""
+                if block is None or not block.get("input"):
+                    return self._block_start(block) if block is not None else b""
+                # A call of the provider's own tool: like any call's, its input follows its start.
+                start = self._block_start({**block, "input": {}})
+                return start + self._small_delta({"type": "input_json_delta", "partial_json": _encode(block["input"]).decode()})
             case _:
                 encode_part(part, self._reply)
                 return b""
@@ -228,8 +233,17 @@ class StreamEncoder:
         return out
 
     def _finish(self, event: Finish) -> bytes:
-        if event.choice:
+        # Of several answers only the first is told, but the count of all of them stands at the last one's end.
+        self._others.discard(event.choice)
+        if event.choice == 0:
+            self._last = event
+        elif event.usage is not None and self._last is not None:
+            self._last = msgspec.structs.replace(self._last, usage=event.usage)
+        if self._last is None or (self._others and self._last.usage is None):
             return b""
+        return self._end(self._last)
+
+    def _end(self, event: Finish) -> bytes:
         self._over = True
         out = b"" if self._started else self._start(Start("", ""))
         if self._live is not None:

@@ -1,0 +1,9 @@
+"""The dialects. Each folder is one codec, used on both sides; this is the table of them."""
+
+from __future__ import annotations
+
+from dragoman.dialects.base import Dialect
+from dragoman.dialects.chat import CHAT
+from dragoman.dialects.messages import MESSAGES
+
+DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in (MESSAGES, CHAT)}

@@ -1,0 +1,172 @@
+"""Puts the gateway together: configuration in, a handler out, and everything that must be closed at the end.
+
+The one place where the core meets its real transport, clock and dice. `Engine` is what the server, the command line
+and the library drive.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from dragoman.config import Config, ProviderConfig, TargetConfig
+from dragoman.dialects import DIALECTS
+from dragoman.dialects.base import ModelCard
+from dragoman.flow.access import KeyRing
+from dragoman.flow.call import Core, Report
+from dragoman.gateway import Gateway, Site
+from dragoman.io.clock import SystemClock, new_id
+from dragoman.io.local import LocalModel
+from dragoman.io.upstream import HttpTransport
+from dragoman.providers.auth import auth_headers
+from dragoman.route.target import Endpoint, PassThrough, Route
+from dragoman.wire.http import RawHeaders, Transport
+
+log = logging.getLogger("dragoman.request")
+
+
+class Engine:
+    """One for each process. `local` is a built-in model that already runs, or None."""
+
+    def __init__(self, config: Config, *, local: LocalModel | None = None, transport: Transport | None = None) -> None:
+        self.local = local
+        self.config = config.with_local(f"{local.base_url}/v1" if local is not None else None)
+        self.transport = transport or HttpTransport()
+        self._routes: dict[str, Route] = {}
+        core = Core(
+            transport=self.transport,
+            dialects=DIALECTS,
+            route=self.route,
+            clock=SystemClock(),
+            new_id=new_id,
+            observe=observe,
+            ping_every=config.server.ping,
+        )
+        site = Site(
+            keys=KeyRing({key.digest: key.name for key in config.keys}),
+            models=self.models,
+            passes={name: self._pass(provider) for name, provider in self._passable()},
+            health=self._health,
+            ready=lambda: True,
+            max_body=config.server.max_body,
+        )
+        self.gateway = Gateway(core, site)
+
+    async def aclose(self) -> None:
+        await self.transport.aclose()
+        if self.local is not None:
+            await asyncio.to_thread(self.local.stop)
+
+    # ------------------------------------------------------------ routes
+
+    def route(self, model: str) -> Route:
+        """Raises `UnknownModel`."""
+        known = self._routes.get(model)
+        if known is None:
+            chain = self.config.route(model)
+            endpoints = tuple(self._endpoint(target) for target in chain)
+            known = Route(model=model, endpoints=endpoints, strict=chain[0].strict)
+            # Names come from callers, so their number has no end.
+            if len(self._routes) < 1024:
+                self._routes[model] = known
+        return known
+
+    def _endpoint(self, target: TargetConfig) -> Endpoint:
+        provider = target.provider
+        urls = {dialect: url for dialect in provider.row.dialects() if dialect in DIALECTS and (url := provider.url(dialect))}
+        return Endpoint(
+            provider=provider.name,
+            model=target.model,
+            issuer=provider.issuer or provider.name,
+            urls=urls,
+            auth=tuple(self._auth(provider)),
+            keyless=provider.ready and not provider.credentials,
+            headers=tuple(_raw(provider.row.headers)),
+            credentials=provider.mode,
+            profile=target.profile,
+            timeouts=target.timeouts,
+        )
+
+    def _auth(self, provider: ProviderConfig, *, native: bool = False) -> RawHeaders:
+        if provider.name == self.config.local.name and self.local is not None:
+            return auth_headers("bearer", self.local.api_key)
+        if not provider.credentials:
+            return []
+        credential = provider.credentials[0]
+        usual = provider.row.root_auth if native and provider.row.root_auth is not None else provider.row.auth
+        return auth_headers(credential.auth or usual, credential.secret)
+
+    def _passable(self) -> list[tuple[str, ProviderConfig]]:
+        return [(name, provider) for name, provider in self.config.providers.items() if provider.row.base_url]
+
+    def _pass(self, provider: ProviderConfig) -> PassThrough:
+        return PassThrough(
+            provider=provider.name,
+            root=provider.row.native_root().rstrip("/"),
+            auth=tuple(self._auth(provider, native=True)),
+            keyless=provider.ready and not provider.credentials,
+            headers=tuple(_raw(provider.row.headers)),
+            credentials=provider.mode,
+            timeouts=provider.timeouts,
+        )
+
+    # ------------------------------------------------------------ what can be asked of the gateway
+
+    def models(self) -> list[ModelCard]:
+        return [
+            ModelCard(
+                id=model.id,
+                display_name=model.display_name,
+                owner=model.provider,
+                description=model.description or "",
+                created=model.created,
+                context=model.context,
+                max_output=model.output,
+            )
+            for model in self.config.served_models()
+        ]
+
+    def _health(self) -> dict[str, Any]:
+        return {
+            "providers": {
+                name: {"ready": provider.ready, "dialects": list(provider.row.dialects()), "hint": provider.hint}
+                for name, provider in self.config.providers.items()
+                if provider.ready or provider.explicit
+            },
+            "models": len(self.models()),
+            "local": self.local is not None,
+        }
+
+
+def _raw(headers: Mapping[str, str] | tuple[tuple[str, str], ...]) -> RawHeaders:
+    pairs = headers.items() if isinstance(headers, Mapping) else headers
+    return [(name.lower().encode(), value.encode("latin-1")) for name, value in pairs]
+
+
+def observe(report: Report) -> None:
+    """One line for each request."""
+    usage = report.usage
+    fields: dict[str, Any] = {
+        "request_id": report.request_id,
+        "status": report.status,
+        "ms": round((report.ended - report.started) * 1000),
+        "dialect": report.dialect,
+        "model": report.model,
+        "provider": report.provider,
+        "target": report.target,
+        "upstream": report.upstream_dialect,
+        "tier": report.tier,
+        "stream": report.stream,
+        "client": report.caller.name or None,
+        "first_byte_ms": None if report.first_byte is None else round((report.first_byte - report.started) * 1000),
+        "input_tokens": usage.input_total if usage else None,
+        "output_tokens": usage.output_total if usage else None,
+        "losses": [f"{loss.path} {loss.severity}: {loss.what}" for loss in report.ledger.losses] or None,
+        "trail": report.trail if len(report.trail) > 1 else None,
+        "error": report.error.message if report.error is not None else None,
+        **report.session,
+    }
+    level = logging.INFO if report.status < 500 else logging.WARNING
+    log.log(level, "answered", extra={name: value for name, value in fields.items() if value is not None})
