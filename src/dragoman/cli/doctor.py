@@ -1,0 +1,130 @@
+"""`dragoman doctor`: looks at everything that the gateway needs, and says how to mend what is amiss."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import platform
+import socket
+from importlib.util import find_spec
+from typing import Literal
+
+from dragoman import __version__
+from dragoman.cli.setting import Failure, add_config, config_path, read_config
+from dragoman.config import Config, ProviderConfig
+from dragoman.errors import ConfigError, DragomanError
+from dragoman.io.local import LocalModel, LocalUnavailable
+from dragoman.io.upstream import HttpTransport
+from dragoman.providers.auth import headers_for
+from dragoman.wire.http import Timeouts, UpstreamRequest
+
+Mark = Literal["ok", "note", "bad"]
+_MARKS: dict[Mark, str] = {"ok": "ok   ", "note": "note ", "bad": "BAD  "}
+
+
+def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("doctor", help="look for what is amiss")
+    add_config(parser)
+    parser.add_argument("--online", action="store_true", help="also ask each provider whether it takes the key (costs nothing)")
+    parser.set_defaults(run=run)
+
+
+class _Findings:
+    def __init__(self) -> None:
+        self.bad = 0
+
+    def add(self, mark: Mark, sentence: str) -> None:
+        self.bad += mark == "bad"
+        print(_MARKS[mark] + sentence)
+
+
+def run(options: argparse.Namespace) -> int:
+    found = _Findings()
+    found.add("ok", f"Dragoman {__version__} on Python {platform.python_version()}, {platform.system()} {platform.machine()}")
+    fast = [name for name in ("uvloop", "httptools") if find_spec(name) is None]
+    found.add(
+        "note" if fast else "ok", f"missing: {', '.join(fast)} (slower without)" if fast else "uvloop and httptools are there"
+    )
+    path = config_path(options)
+    try:
+        config = read_config(options)
+    except ConfigError as error:
+        found.add("bad", str(error))
+        return 1
+    found.add("ok", f"configuration: {path}" if path else "no configuration file: what the environment gives")
+    for warning in config.warnings:
+        found.add("note", warning)
+    _port(config, found)
+    _local(config, found)
+    ready = [provider for provider in config.providers.values() if provider.ready and provider.name != config.local.name]
+    for provider in ready:
+        keys = ", ".join(str(credential.secret) for credential in provider.credentials) or "needs no key"
+        found.add("ok", f"{provider.name}: {keys}, {provider.row.base_url}")
+    for provider in config.providers.values():
+        if provider.explicit and not provider.ready and provider.name != config.local.name:
+            found.add("bad", f"{provider.name}: {provider.hint or 'has no key'}")
+    if not ready:
+        found.add("note", "no provider's key is in the environment: only what needs none can be served")
+    if options.online:
+        asyncio.run(_online(ready, found))
+    print(f"\n{found.bad} to mend." if found.bad else "\nAll is well.")
+    return 1 if found.bad else 0
+
+
+def _port(config: Config, found: _Findings) -> None:
+    host, port = config.server.host, config.server.port
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            found.add("note", f"port {port} on {host}: {error.strerror} (a running gateway?)")
+            return
+    found.add("ok", f"port {port} on {host} is free")
+
+
+def _local(config: Config, found: _Findings) -> None:
+    if config.local.enabled is False:
+        found.add("ok", "local model: switched off")
+        return
+    try:
+        model = LocalModel.find(config.local.model, threads=config.local.threads, context=config.local.context)
+        model.start()
+        model.stop()
+    except (LocalUnavailable, Failure) as error:
+        found.add("bad" if config.local.enabled else "note", f"local model: {error}")
+        return
+    found.add("ok", "local model: loads")
+
+
+async def _online(providers: list[ProviderConfig], found: _Findings) -> None:
+    transport = HttpTransport()
+    patience = Timeouts(connect=5, first_byte=10, idle=10, total=20)
+    try:
+        for provider in providers:
+            if provider.row.health is None:
+                continue
+            credential = provider.credentials[0] if provider.credentials else None
+            request = UpstreamRequest(
+                method="GET",
+                url=provider.row.base_url + provider.row.health,
+                headers=headers_for(provider.row, credential),
+                body=b"",
+                timeouts=patience,
+            )
+            try:
+                exchange = await transport.open(request)
+                try:
+                    head = await exchange.head(patience.total)
+                finally:
+                    exchange.close()
+            except DragomanError as error:
+                found.add("bad", f"{provider.name}: {error}")
+                continue
+            status = head.status if head is not None else 0
+            if status == 200:
+                found.add("ok", f"{provider.name}: takes the key")
+            else:
+                found.add("bad", f"{provider.name}: answers {status} to {request.url}")
+    finally:
+        await transport.aclose()
