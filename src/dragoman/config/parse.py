@@ -50,22 +50,24 @@ def parse(text: str, suffix: str, source: str) -> Parsed:
 
 
 def _yaml(text: str, source: str, lines: dict[At, int], duplicates: list[tuple[At, str]]) -> Any:
-    loader = yaml.SafeLoader(text)
     try:
-        node = loader.get_single_node()
-        if node is None:
-            return None
-        _walk(node, (), lines, duplicates, set())
-        return loader.construct_document(node)
+        loader = yaml.SafeLoader(text)
+        try:
+            node = loader.get_single_node()
+            if node is None:
+                return None
+            _walk(node, (), lines, duplicates, set())
+            return loader.construct_document(node)
+        finally:
+            loader.dispose()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark else ""
         column = f" (column {mark.column + 1})" if mark else ""
         raise ConfigError(f"{source}{line}: not valid YAML: {error.problem or error.context}{column}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from error
-    finally:
-        loader.dispose()
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise ConfigError(f"{source}:{line}: not valid YAML: it holds the character {error.character:#04x}") from error
 
 
 def _walk(node: yaml.Node, at: At, lines: dict[At, int], duplicates: list[tuple[At, str]], above: set[int]) -> None:

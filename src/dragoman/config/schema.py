@@ -94,7 +94,7 @@ def _url(value: object) -> str:
         parts = urlsplit(text)
         _ = parts.port
     except ValueError as error:
-        raise ValueError(f"is not a URL ({error})") from error
+        raise ValueError("is not a URL") from error
     if parts.scheme not in {"http", "https"} or not parts.hostname or any(char.isspace() for char in text):
         raise ValueError("is not a URL")
     if parts.username or parts.password:
