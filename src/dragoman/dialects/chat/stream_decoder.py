@@ -88,7 +88,11 @@ def read_chunk(data: bytes) -> Chunk | None:
     try:
         return _decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        native = lenient.decode(data)
+        return _read_odd(data)
+
+
+def _read_odd(data: bytes) -> Chunk | None:
+    native = lenient.decode(data, stream=True)
     if not isinstance(native, dict):
         return None
     try:
@@ -103,6 +107,8 @@ class StreamDecoder:
     def __init__(self, issuer: str) -> None:
         self.issuer = issuer
         self.answer_id = ""
+        self.halves: lenient.Halves | None = None
+        """Once the stream has sent half a character, every text of it goes through here."""
         self._choices: dict[int, _Choice] = {}
         self._next = 0
         self._usage: Any = None
@@ -120,13 +126,13 @@ class StreamDecoder:
         if data.startswith(b"[DONE]") or data.strip() == b"[DONE]":
             return self._finish(done=True)
         try:
-            chunk = read_chunk(data)
-        except ValueError as error:
-            if not data.strip():
-                return []
-            if frame.event == "error":
-                return self._fault(decode_error(0, {}, data, self.issuer))
-            return self._fault(UpstreamGarbled(f"an event of the stream is not a chunk: {error}", provider=self.issuer))
+            chunk = _decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            try:
+                chunk = _read_odd(data)
+                self.halves = self.halves or lenient.Halves()
+            except ValueError as error:
+                return self._unreadable(frame, error)
         if frame.event == "error" or (chunk is not None and (chunk.error or chunk.object == "error")):
             return self._fault(decode_error(0, {}, data, self.issuer))
         if chunk is None:
@@ -147,6 +153,13 @@ class StreamDecoder:
         except UpstreamGarbled as error:
             return [*events, *self._fault(error)]
         return events
+
+    def _unreadable(self, frame: Frame, error: ValueError) -> list[Event]:
+        if not frame.data.strip():
+            return []
+        if frame.event == "error":
+            return self._fault(decode_error(0, {}, frame.data, self.issuer))
+        return self._fault(UpstreamGarbled(f"an event of the stream is not a chunk: {error}", provider=self.issuer))
 
     def _choice(self, native: ChunkChoice, events: list[Event]) -> None:
         number = native.index if type(native.index) is int else 0
@@ -272,6 +285,8 @@ class _Choice:
     def _write(self, kind: str, text: str, probs: Any, events: list[Event]) -> None:
         if self._live != kind:
             self._turn_to(kind, _SKELETONS[kind], events)
+        if self._decoder.halves is not None:
+            text = self._decoder.halves.join(self._at, text)
         events.append(Delta(self._at, text, probs or None))
 
     def _turn_to(self, kind: str, part: Part, events: list[Event]) -> None:
@@ -322,6 +337,8 @@ class _Choice:
     def _settle(self, events: list[Event]) -> None:
         """Close what is live, and give what waited for it."""
         if self._live:
+            if self._decoder.halves is not None and (rest := self._decoder.halves.rest(self._at)):
+                events.append(Delta(self._at, rest))
             if self._live == "reasoning" and self._item is not None:
                 events.append(Sealed(self._at, seal_of(self._item, self._decoder.issuer)))
             events.append(Close(self._at))
@@ -344,7 +361,8 @@ class _Choice:
         plain = delta.reasoning_content or delta.reasoning
         if not told and plain and type(plain) is str:
             self._write("reasoning", plain, None, events)
-            self._thought.append(plain)
+            if self._item is None:
+                self._thought.append(plain)
 
     def _detail(self, entry: Block, events: list[Event]) -> bool:
         """One entry of `reasoning_details`; says whether it brought text, which the plain field then only repeats."""
@@ -447,6 +465,8 @@ class _Choice:
             if call.pieces:
                 return  # the whole object again
             arguments = arguments_text(arguments)
+        if self._decoder.halves is not None:
+            arguments = self._decoder.halves.join(call, arguments)
         call.pieces.append(arguments)
         if call.open:
             events.append(Delta(call.index, arguments))

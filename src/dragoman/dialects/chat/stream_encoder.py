@@ -237,6 +237,8 @@ class StreamEncoder:
                 item = item_for_client(whole, choice.details)
                 if item is not None:
                     choice.details += 1
+                    # The text has gone out already, and clients that read both fields would show it twice.
+                    item.pop("text", None)
                     return self._chunk(choice, {"reasoning_details": [item]})
             case ToolCall() if held.text is not None:
                 return held.head + _encode(unwrapped("".join(held.text))) + held.tail
