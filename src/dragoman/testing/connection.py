@@ -8,7 +8,7 @@ import struct
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal, Protocol, assert_never
+from typing import Any, Literal, Protocol, assert_never, cast
 
 import msgspec
 
@@ -30,8 +30,8 @@ _ABORT = struct.pack("ii", 1, 0)
 class Wire(msgspec.Struct, frozen=True):
     """How answers are written. `split` is `whole` (up to the next thing that happens), `event`, or `bytes:N`: pieces of N
     bytes, cut anywhere. Each piece is flushed, and between two the other tasks have their turn; `pace` is a pause between
-    them, in seconds. `gzip` compresses for clients that accept it. `requests_per_connection` closes a connection without notice after
-    so many answers. `send_buffer` is the kernel's, in bytes."""
+    them, in seconds. `gzip` compresses for clients that accept it. `requests_per_connection` closes a connection without
+    notice after so many answers. `send_buffer` is the kernel's, in bytes."""
 
     split: str = "event"
     framing: Framing = "auto"
@@ -88,10 +88,11 @@ class Connection(asyncio.Protocol):
     # ------------------------------------------------------------ called by the event loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-        # Not a byte waits in the transport: what has been written is in the kernel's hands, and is counted as such.
-        transport.set_write_buffer_limits(high=0)
+        # uvloop's transports have the methods, but not the base class.
+        self.transport = transport = cast("asyncio.Transport", transport)
+        # Nothing waits in the transport: what has been written is in the kernel's hands, and is counted as such. (Not zero:
+        # asyncio's TLS transport would pause at once and for ever.)
+        transport.set_write_buffer_limits(high=1, low=0)
         sock = transport.get_extra_info("socket")
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._wire.send_buffer is not None:
