@@ -78,7 +78,7 @@ _SHAPES = re.compile(
     r"""
       (?P<lead>
           (?i: \b (?: x-api-key | x-goog-api-key | api[-_]?key | authorization | password | secret ) ["']? \s* [:=] \s* ["']? )
-          (?i: bearer \s+ )?
+          (?i: (?: bearer | basic ) \s+ )?
         | (?i: \b bearer \s+ )
         | (?i: [?&] (?: key | api_key | access_token | token ) = )
       )

@@ -72,7 +72,7 @@ class _Check:
                 self.problems.add(path, f"{written!r} leads nowhere. {error.message}")
             return
         for target in chain:
-            if not target.provider.ready and target.provider.name != self.config.local.name:
+            if not target.provider.ready and not self.config.built_in(target.provider):
                 self.problems.warn(path, f"{target.name}: {target.provider.hint}")
 
     def unknown_provider(self, name: str, path: At, what: str) -> None:

@@ -99,6 +99,7 @@ class Merge:
             return
         if name in found:
             self.problems.warn(("providers", name), "has the name of the built-in model, which is therefore left out")
+            self.local = msgspec.structs.replace(self.local, enabled=False)
             return
         found[name] = ProviderConfig(
             name=name,

@@ -30,16 +30,17 @@ def resolve(said: dict[str, Any], env: Mapping[str, str], table: Mapping[str, Pr
     timeouts = patience(Timeouts(), said.get("timeouts", {}), ("timeouts",), problems)
     local = Local(**_filled(LocalSection, said.get("local", {})))
     merge = Merge(env=env, table=table, server=server, keys=keys, timeouts=timeouts, local=local, problems=problems)
+    providers = merge.providers(said.get("providers", {}), auto=said.get("auto", True))
     config = Config(
         source=problems.source,
         server=server,
         keys=keys,
-        providers=merge.providers(said.get("providers", {}), auto=said.get("auto", True)),
+        providers=providers,
         models={name: _model(name, section, problems) for name, section in said.get("models", {}).items()},
         aliases=dict(said.get("aliases", {})),
         timeouts=timeouts,
         retries=Retries(**_filled(RetriesSection, said.get("retries", {}))),
-        local=local,
+        local=merge.local,
         table=table,
     )
     check_names(config, problems)

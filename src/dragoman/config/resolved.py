@@ -215,11 +215,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     # ------------------------------------------------------------ the local model
 
+    def built_in(self, provider: ProviderConfig) -> bool:
+        return self.local.enabled is not False and provider.name == self.local.name
+
     def with_local(self, base_url: str | None) -> Config:
         """The same with the built-in model served at this URL (`http://127.0.0.1:PORT/v1`), or without it."""
         name = self.local.name
         provider = self.providers.get(name)
-        if provider is None:
+        if provider is None or not self.built_in(provider):
             return self
         changed = msgspec.structs.replace(
             provider, ready=base_url is not None, row=provider.row.at(base_url) if base_url else provider.row
@@ -302,7 +305,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         if given is not None or name not in {"big", "small"}:
             return given
         ready = sorted((one for one in self.providers.values() if one.ready), key=lambda one: not one.explicit)
-        ready.sort(key=lambda one: one.name == self.local.name)
+        ready.sort(key=self.built_in)
         for provider in ready:
             model = provider.row.big if name == "big" else provider.row.small
             if model:
@@ -310,15 +313,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         return None
 
     def _named(self, name: str) -> tuple[ProviderConfig, str] | None:
-        head, slash, rest = name.partition("/")
-        if not slash:
-            head, slash, rest = name.partition(":")
-        if not rest.strip():
+        mark = re.search(r"[/:]", name)
+        if mark is None:
             return None
-        provider = self.provider(head)
-        if provider is None:
+        provider, rest = self.provider(name[: mark.start()]), name[mark.end() :]
+        if provider is None or not rest.strip():
             return None
-        if provider.ready or provider.explicit or slash == ":":
+        if provider.ready or provider.explicit or mark[0] == ":":
             return provider, rest
         # Nobody could pay for `openai/...` here, but another may have a model of just that name.
         stand_in = self._aggregator(provider.row.vendor, rest) if provider.row.vendor else None
@@ -393,7 +394,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
                 continue
             for model in provider.models:
                 # The built-in model is called by its own name: there is nothing to tell it apart from.
-                name = model.id if provider.name == self.local.name else f"{provider.name}/{model.id}"
+                name = model.id if self.built_in(provider) else f"{provider.name}/{model.id}"
                 line = ServedModel(
                     id=name, display_name=model.name, provider=provider.name, context=model.context, output=model.output
                 )

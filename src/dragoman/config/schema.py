@@ -167,7 +167,7 @@ def _headers(value: object) -> Any:
         raise ValueError("is not a mapping")
     found: dict[str, str] = {}
     for name, text in value.items():
-        if not isinstance(text, str | int | float) or isinstance(text, bool):
+        if not isinstance(text, str | int | float | datetime.date) or isinstance(text, bool):
             raise ValueError(f"holds a value for {name!r} that is not text")
         content = str(text).strip()
         if not content.isascii() or not content.isprintable():

@@ -105,6 +105,10 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     renames: tuple[tuple[str, str], ...] = ()
     """An aggregator's own spelling of other vendors' names, as (pattern, replacement) on `vendor/model`."""
 
+    def __repr__(self) -> str:
+        """Not every field: a configured header may hold a key."""
+        return f"Provider({self.name!r}, {self.dialect!r}, {self.base_url!r})"
+
     def dialects(self) -> tuple[DialectName, ...]:
         """Every dialect it speaks natively, its main one first."""
         return (self.dialect, *(name for name in self.also if name != self.dialect))
