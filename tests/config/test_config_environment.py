@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dragoman.config import Config, load
 from dragoman.errors import ConfigError
@@ -261,3 +263,24 @@ def test_a_key_of_the_gateway_is_never_sent_to_a_provider() -> None:
 def test_plain_http_over_a_public_network_is_warned_of() -> None:
     assert "plain http://" in from_env({"GROQ_BASE_URL": "http://proxy.example.com/v1"}).warnings[0]
     assert from_env({"GROQ_BASE_URL": "http://10.1.2.3/v1", "OPENAI_BASE_URL": "http://gpu-1/v1"}).warnings == ()
+
+
+_words = ["server", "keys", "providers", "models", "aliases", "timeouts", "openai", "corp", "big", "port", "log", "a", "0"]
+_settings = st.lists(st.sampled_from(_words), min_size=1, max_size=4)
+_variables = st.one_of(
+    _settings.map(lambda steps: "DRAGOMAN_" + "__".join(steps).upper()),
+    st.sampled_from(["OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_TIMEOUT", "GROQ_MAX_CONNECTIONS", "ANTHROPIC_VERSION"]),
+)
+_values = st.text(max_size=20) | st.sampled_from(
+    ["http://localhost:4000", "1", "[1]", '{"a": {}}', "{", "openai/x", "sk-0123456789"]
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.dictionaries(_variables, _values, max_size=4))
+def test_any_environment_gives_a_configuration_or_a_config_error(env: dict[str, str]) -> None:
+    try:
+        config = from_env(env)
+    except ConfigError:
+        return
+    config.served_models()

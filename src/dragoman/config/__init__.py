@@ -8,7 +8,7 @@
 Everything here is pure: reading the file is the caller's business.
 """
 
-from dragoman.config.load import build_default, load, settings
+from dragoman.config.load import load, settings
 from dragoman.config.merge import is_loopback
 from dragoman.config.render import render
 from dragoman.config.resolved import (
@@ -35,7 +35,6 @@ __all__ = [
     "Server",
     "TargetConfig",
     "TargetRef",
-    "build_default",
     "is_loopback",
     "load",
     "render",

@@ -127,11 +127,6 @@ def _option_place(at: At) -> str:
     return f"command line: {path_text(at)}"
 
 
-def build_default(env: Mapping[str, str] | None = None, **overrides: Any) -> Config:
-    """Without a file: what the environment gives, and these settings. For the library and for tests."""
-    return load("", "", env or {}, "(no file)", overrides=overrides)
-
-
 def settings() -> dict[str, tuple[str, ...]]:
     """Every section with its settings, for the documentation's test."""
     return {kind.__name__: _names(kind) for kind in SYNONYMS}
