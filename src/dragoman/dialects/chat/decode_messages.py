@@ -99,6 +99,7 @@ class Conversation:
         native_content = fields.any("content")
         content = [] if native_content in (None, "") else _parts(native_content, at)
         _cite(fields, content)
+        fields.left.pop("parsed", None)  # an SDK's reading of the content
         refusal = fields.text("refusal")
         if refusal:
             content.append(Refusal(text=refusal, at=(at, "refusal")))
@@ -166,7 +167,9 @@ class Conversation:
         else:
             call.arguments = _arguments(inner.any("arguments"))
         call.cache = mark_of(fields)
-        fields.left.pop("index", None)  # left over from a stream; it says nothing
+        # What SDKs add when they put a stream together: it says nothing that is not said already.
+        fields.left.pop("index", None)
+        inner.left.pop("parsed_arguments", None)
         call.extras = rest_with(fields, kind, inner)
         return call, [msgspec.structs.replace(part, at=(at, "id")) for part in held]
 

@@ -105,6 +105,9 @@ _TAG = re.compile(r"<(script|style)\b.*?</\1\s*>|<[^>]*>", re.DOTALL | re.IGNORE
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.DOTALL | re.IGNORECASE)
 _MOST = 2000
 
+_TOLD = frozenset({"message", "msg", "detail", "code", "type", "status", "status_code", "param"})
+"""What may stand beside an error that is a text."""
+
 
 def encode_error(error: DragomanError, request_id: str) -> HttpError:
     headers: Headers = [("content-type", "application/json"), ("x-request-id", request_id)]
@@ -177,7 +180,7 @@ def _read(body: bytes) -> _Said:
     native = cast("dict[str, Any]", native)
     inner = native.get("error")
     if isinstance(inner, str):
-        said = _said(native)
+        said = _said({key: value for key, value in native.items() if key in _TOLD})
         said.message = inner if not said.message or said.message == inner else f"{inner}: {said.message}"
         return said
     return _said(cast("dict[str, Any]", inner)) if isinstance(inner, dict) else _said(native)
