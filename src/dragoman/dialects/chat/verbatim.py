@@ -23,7 +23,7 @@ TERMINAL = (b"[DONE]", b'"finish_reason":"', b'"finish_reason": "')
 class _Ends(msgspec.Struct):
     error: Any = None
     object: Any = None
-    choices: msgspec.Raw | None = None
+    choices: msgspec.Raw = msgspec.Raw(b"null")
 
 
 _ends = msgspec.json.Decoder(_Ends)
@@ -71,7 +71,7 @@ def error_in_body(body: bytes) -> bool:
         ends = _ends.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
-    spoke = ends.choices is not None and bytes(ends.choices) not in {b"null", b"[]"}
+    spoke = bytes(ends.choices)[:2] not in {b"nu", b"[]"}
     return not spoke and (bool(ends.error) or ends.object == "error")
 
 
