@@ -22,7 +22,6 @@ def test_nothing_at_all_is_a_configuration() -> None:
     assert (config.server.host, config.server.port, config.server.max_body) == ("127.0.0.1", 4000, 64_000_000)
     assert config.keys == ()
     assert config.server.log.level == "info"
-    assert config.retries.attempts == 2
     assert config.timeouts.total == 3600.0
     assert config.warnings == ()
 

@@ -251,9 +251,6 @@ class Reader:
     def local(self, raw: Any, path: At, at: At) -> Any:
         return self.section(schema.LocalSection, {"enabled": raw} if isinstance(raw, bool | str) else raw, path, at)
 
-    def retries(self, raw: Any, path: At, at: At) -> Any:
-        return self.section(schema.RetriesSection, raw if isinstance(raw, Mapping) else {"attempts": raw}, path, at)
-
     def listed_models(self, raw: Any, path: At, at: At) -> list[dict[str, Any]]:
         if isinstance(raw, str) and self.env is None:
             raw = [part.strip() for part in raw.split(",") if part.strip()]
@@ -309,7 +306,6 @@ _SPECIAL: dict[tuple[type[msgspec.Struct], str], Callable[[Reader, Any, At, At],
     (schema.File, "providers"): Reader.providers,
     (schema.File, "models"): Reader.models,
     (schema.File, "timeouts"): Reader.timeouts,
-    (schema.File, "retries"): Reader.retries,
     (schema.File, "local"): Reader.local,
     (schema.ProviderSection, "models"): Reader.listed_models,
     (schema.ProviderSection, "timeouts"): Reader.timeouts,

@@ -22,7 +22,6 @@ def render(config: Config) -> str:
         "models": {name: _model(entry) for name, entry in config.models.items()},
         "aliases": {**_defaults(config), **config.aliases},
         "timeouts": msgspec.to_builtins(config.timeouts),
-        "retries": msgspec.to_builtins(config.retries),
         "local": _bare(msgspec.to_builtins(config.local)),
     }
     text = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=120)

@@ -11,8 +11,8 @@ from dragoman.config.check import check_names
 from dragoman.config.merge import Merge, digest_of, is_loopback, patience
 from dragoman.config.parse import At
 from dragoman.config.problems import Problems
-from dragoman.config.resolved import ClientKey, Config, Local, ModelConfig, Retries, Server, TargetRef
-from dragoman.config.schema import LocalSection, LogSection, RetriesSection, ServerSection
+from dragoman.config.resolved import ClientKey, Config, Local, ModelConfig, Server, TargetRef
+from dragoman.config.schema import LocalSection, LogSection, ServerSection
 from dragoman.logs import Log
 from dragoman.providers.table import Provider
 from dragoman.secret import Secret
@@ -39,7 +39,6 @@ def resolve(said: dict[str, Any], env: Mapping[str, str], table: Mapping[str, Pr
         models={name: _model(name, section, problems) for name, section in said.get("models", {}).items()},
         aliases=dict(said.get("aliases", {})),
         timeouts=timeouts,
-        retries=Retries(**_filled(RetriesSection, said.get("retries", {}))),
         local=merge.local,
         table=table,
     )

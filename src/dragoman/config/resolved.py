@@ -51,15 +51,6 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     log: Log
 
 
-class Retries(msgspec.Struct, frozen=True, kw_only=True):
-    """Of one target. `attempts` counts the first; `wait` before the second, doubled each time, at most `max_wait`,
-    both in seconds. A longer `retry-after` than `max_wait` moves on to the next target at once."""
-
-    attempts: int
-    wait: float
-    max_wait: float
-
-
 class Local(msgspec.Struct, frozen=True, kw_only=True):
     """The built-in model. `enabled` None: when its extra is installed. `model` None: the one that comes with it."""
 
@@ -191,7 +182,6 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     models: Mapping[str, ModelConfig]
     aliases: Mapping[str, str]
     timeouts: Timeouts
-    retries: Retries
     local: Local
     table: Mapping[str, Provider]
     warnings: tuple[str, ...] = ()

@@ -242,14 +242,6 @@ class TimeoutsSection(msgspec.Struct, frozen=True, kw_only=True):
     total: Seconds | None = None
 
 
-class RetriesSection(msgspec.Struct, frozen=True, kw_only=True):
-    """`retries`: of one target, before the next of the chain gets its turn."""
-
-    attempts: Annotated[int, Kind("a whole number from 1 (never again) to 10", _whole(1, 10))] = 2
-    wait: Seconds = 0.5
-    max_wait: Seconds = 10.0
-
-
 class LocalSection(msgspec.Struct, frozen=True, kw_only=True):
     """`local`: the built-in model."""
 
@@ -354,7 +346,6 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
     models: dict[str, ModelSection] = {}
     aliases: dict[str, Text] = {}
     timeouts: TimeoutsSection = TimeoutsSection()
-    retries: RetriesSection = RetriesSection()
     local: LocalSection = LocalSection()
 
 
@@ -366,7 +357,6 @@ SYNONYMS: dict[type[msgspec.Struct], dict[str, str]] = {
         "model": "models",
         "alias": "aliases",
         "timeout": "timeouts",
-        "retry": "retries",
         "listen": "server",
     },
     ServerSection: {
@@ -380,7 +370,6 @@ SYNONYMS: dict[type[msgspec.Struct], dict[str, str]] = {
     },
     LogSection: {"path": "file", "filename": "file", "days": "keep", "retention": "keep"},
     TimeoutsSection: {"read": "first_byte", "between_chunks": "idle", "stream": "idle", "request": "total"},
-    RetriesSection: {"count": "attempts", "backoff": "wait"},
     LocalSection: {"path": "model", "file": "model", "n_threads": "threads", "n_ctx": "context", "context_window": "context"},
     KeySection: {"id": "name", "value": "key", "api_key": "key", "token": "key"},
     ListedModel: {

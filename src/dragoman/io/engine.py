@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from dragoman.config import Config, ProviderConfig, TargetConfig
 from dragoman.dialects import DIALECTS
@@ -19,7 +20,7 @@ from dragoman.flow.call import Core, Report
 from dragoman.gateway import Gateway, Site
 from dragoman.io.clock import SystemClock, new_id
 from dragoman.io.local import LocalModel
-from dragoman.io.upstream import HttpTransport
+from dragoman.io.upstream import HttpTransport, Limits
 from dragoman.providers.auth import auth_headers
 from dragoman.route.target import Endpoint, PassThrough, Route
 from dragoman.wire.http import RawHeaders, Transport
@@ -33,7 +34,7 @@ class Engine:
     def __init__(self, config: Config, *, local: LocalModel | None = None, transport: Transport | None = None) -> None:
         self.local = local
         self.config = config.with_local(f"{local.base_url}/v1" if local is not None else None)
-        self.transport = transport or HttpTransport()
+        self.transport = transport or HttpTransport(limits=_limits(config))
         self._routes: dict[str, Route] = {}
         core = Core(
             transport=self.transport,
@@ -66,37 +67,41 @@ class Engine:
         known = self._routes.get(model)
         if known is None:
             chain = self.config.route(model)
-            endpoints = tuple(self._endpoint(target) for target in chain)
+            endpoints = tuple(endpoint for target in chain for endpoint in self._endpoints(target))
             known = Route(model=model, endpoints=endpoints, strict=chain[0].strict)
             # Names come from callers, so their number has no end.
             if len(self._routes) < 1024:
                 self._routes[model] = known
         return known
 
-    def _endpoint(self, target: TargetConfig) -> Endpoint:
+    def _endpoints(self, target: TargetConfig) -> list[Endpoint]:
+        """One for each of the provider's keys: when the first is refused or out of quota, the next is tried."""
         provider = target.provider
         urls = {dialect: url for dialect in provider.row.dialects() if dialect in DIALECTS and (url := provider.url(dialect))}
-        return Endpoint(
-            provider=provider.name,
-            model=target.model,
-            issuer=provider.issuer or provider.name,
-            urls=urls,
-            auth=tuple(self._auth(provider)),
-            keyless=provider.ready and not provider.credentials,
-            headers=tuple(_raw(provider.row.headers)),
-            credentials=provider.mode,
-            profile=target.profile,
-            timeouts=target.timeouts,
-        )
+        return [
+            Endpoint(
+                provider=provider.name,
+                model=target.model,
+                issuer=provider.issuer or provider.name,
+                urls=urls,
+                auth=tuple(auth),
+                keyless=provider.ready and not provider.credentials,
+                key=number,
+                headers=tuple(_raw(provider.row.headers)),
+                credentials=provider.mode,
+                profile=target.profile,
+                timeouts=target.timeouts,
+            )
+            for number, auth in enumerate(self._auths(provider), 1)
+        ]
 
-    def _auth(self, provider: ProviderConfig, *, native: bool = False) -> RawHeaders:
+    def _auths(self, provider: ProviderConfig, *, native: bool = False) -> list[RawHeaders]:
+        """The credential headers of each of the provider's keys; one without any where it has none."""
         if provider.name == self.config.local.name and self.local is not None:
-            return auth_headers("bearer", self.local.api_key)
-        if not provider.credentials:
-            return []
-        credential = provider.credentials[0]
+            return [auth_headers("bearer", self.local.api_key)]
         usual = provider.row.root_auth if native and provider.row.root_auth is not None else provider.row.auth
-        return auth_headers(credential.auth or usual, credential.secret)
+        found = [auth_headers(credential.auth or usual, credential.secret) for credential in provider.credentials]
+        return found or [[]]
 
     def _passable(self) -> list[tuple[str, ProviderConfig]]:
         return [(name, provider) for name, provider in self.config.providers.items() if provider.row.base_url]
@@ -105,7 +110,7 @@ class Engine:
         return PassThrough(
             provider=provider.name,
             root=provider.row.native_root().rstrip("/"),
-            auth=tuple(self._auth(provider, native=True)),
+            auth=tuple(self._auths(provider, native=True)[0]),
             keyless=provider.ready and not provider.credentials,
             headers=tuple(_raw(provider.row.headers)),
             credentials=provider.mode,
@@ -131,13 +136,30 @@ class Engine:
     def _health(self) -> dict[str, Any]:
         return {
             "providers": {
-                name: {"ready": provider.ready, "dialects": list(provider.row.dialects()), "hint": provider.hint}
+                name: {
+                    "ready": provider.ready,
+                    "dialects": list(provider.row.dialects()),
+                    "hint": "" if provider.ready else provider.hint,
+                }
                 for name, provider in self.config.providers.items()
                 if provider.ready or provider.explicit
             },
             "models": len(self.models()),
             "local": self.local is not None,
         }
+
+
+def _limits(config: Config) -> dict[str, Limits]:
+    """The connection limits that providers have of their own, by the origin of each of their URLs."""
+    limits: dict[str, Limits] = {}
+    for provider in config.providers.values():
+        if provider.max_connections or provider.max_keepalive:
+            for dialect in provider.row.dialects():
+                parts = urlsplit(provider.url(dialect) or "")
+                limits[f"{parts.scheme}://{parts.netloc}"] = Limits(
+                    connections=provider.max_connections, idle=provider.max_keepalive
+                )
+    return limits
 
 
 def _raw(headers: Mapping[str, str] | tuple[tuple[str, str], ...]) -> RawHeaders:

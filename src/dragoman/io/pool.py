@@ -17,9 +17,18 @@ from dragoman.io.dial import Dialer, Origin
 
 class Pool:
     """`idle_age` is how many seconds an unused connection is trusted: servers close theirs after a time that
-    they do not tell, and a request written at that very moment is lost."""
+    they do not tell, and a request written at that very moment is lost. `most_idle` bounds how many are kept."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, origin: Origin, dialer: Dialer, *, limit: int, idle_age: float) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        origin: Origin,
+        dialer: Dialer,
+        *,
+        limit: int,
+        idle_age: float,
+        most_idle: int | None = None,
+    ) -> None:
         self.origin = origin
         self.closed = False
         self.made = 0
@@ -28,6 +37,7 @@ class Pool:
         self._dialer = dialer
         self._limit = limit
         self._idle_age = idle_age
+        self._most_idle = most_idle
         self._slots = 0
         self._connections: set[Connection] = set()
         self._idle: dict[Connection, None] = {}  # oldest first
@@ -93,6 +103,9 @@ class Pool:
         waiter = self._next_in_line()
         if waiter is not None:
             waiter.set_result(connection)
+            return
+        if self._most_idle is not None and len(self._idle) >= self._most_idle:
+            connection.abort()
             return
         connection.idle_since = self._loop.time()
         self._idle[connection] = None

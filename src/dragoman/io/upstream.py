@@ -24,6 +24,7 @@ import asyncio
 import os
 import re
 import ssl
+from collections.abc import Mapping
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -71,10 +72,18 @@ class TransportStats(msgspec.Struct, frozen=True, kw_only=True):
     """By scheme and authority, and the proxy where there is one."""
 
 
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """Most connections to one origin, and most of them kept idle. None: as for every other."""
+
+    connections: int | None = None
+    idle: int | None = None
+
+
 class HttpTransport(Transport):
     """Belongs to the event loop of its first `open`.
 
     `per_host` bounds the connections to one origin, `idle_age` (seconds) is how long an unused one is kept.
+    `limits` are for single origins, by `scheme://host[:port]` as it stands in their URLs.
     `proxies` None means those of the environment. `resolve` replaces the system's name resolution.
     """
 
@@ -86,8 +95,10 @@ class HttpTransport(Transport):
         ssl_context: ssl.SSLContext | None = None,
         proxies: Proxies | None = None,
         resolve: Resolve | None = None,
+        limits: Mapping[str, Limits] | None = None,
     ) -> None:
         self._per_host = per_host
+        self._limits = limits or {}
         self._idle_age = idle_age
         self._dialer = Dialer(ssl_context=ssl_context, resolve=resolve)
         self._proxies = proxies if proxies is not None else Proxies.from_environment(os.environ)
@@ -173,7 +184,15 @@ class HttpTransport(Transport):
         pool = self._pools.get(origin)
         if pool is None:
             assert self._loop is not None
-            pool = Pool(self._loop, origin, self._dialer, limit=self._per_host, idle_age=self._idle_age)
+            limits = self._limits.get(prefix, Limits())
+            pool = Pool(
+                self._loop,
+                origin,
+                self._dialer,
+                limit=limits.connections or self._per_host,
+                idle_age=self._idle_age,
+                most_idle=limits.idle,
+            )
             self._pools[origin] = pool
         destination = self._by_prefix[prefix] = _Destination(pool)
         return destination

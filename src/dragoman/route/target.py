@@ -27,6 +27,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     auth: tuple[tuple[bytes, bytes], ...] = ()
     keyless: bool = False
     """The provider needs no key (a local server)."""
+    key: int = 1
+    """Which of the provider's keys this is."""
     headers: tuple[tuple[bytes, bytes], ...] = ()
     credentials: Credentials = "auto"
     profile: Profile = Profile()
@@ -37,7 +39,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def label(self) -> str:
-        return f"{self.provider}/{self.model}"
+        return f"{self.provider}/{self.model}" + (f" (key {self.key})" if self.key > 1 else "")
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
