@@ -1,0 +1,196 @@
+"""Nothing is dropped silently: every leaf of every request in the corpus is in what goes to the target, or in the ledger."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dragoman.dialects import DIALECTS
+from dragoman.dialects.base import Target
+from dragoman.errors import MalformedBody
+from dragoman.ir import carrier
+from dragoman.ir.losses import Ledger
+from dragoman.ir.profile import Profile
+
+CORPUS = Path(__file__).parent.parent / "corpus"
+REFUSED = {"future-fields": "observer"}
+"""With a role that nobody knows: what another dialect should make of it would be a guess."""
+
+CASES = [
+    (source, target, path.parent.name)
+    for source in DIALECTS
+    for target in DIALECTS
+    for path in sorted((CORPUS / source).glob("*/request.json"))
+    if source != target and path.parent.name not in REFUSED
+]
+
+PROFILES = {
+    "plain": Profile(),
+    "rich": Profile(
+        inline_system=True, cache_marks="cache_control", reasoning="reasoning", reasoning_replay="reasoning_details",
+        thinking="adaptive", extra_sampling=True,
+    ),
+    "poor": Profile(sampling=False, forced_tools=False, structured=False, max_stop=1, reasoning="none", thinking="none"),
+}  # fmt: skip
+
+# Words of a dialect's grammar: they say what kind of thing something is, and every dialect has its own.
+GRAMMAR = re.compile(
+    r"""
+    (?:^|[.\]])(?:type|role)$            # discriminators
+    | ^model$ | ^stream$                 # the target's own name; said by the gateway
+    | ^stream_options\.include_usage$    # usage always comes, and is told to who asked
+    """,
+    re.VERBOSE,
+)
+
+
+def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from leaves(inner, f"{path}.{key}" if path else key)
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from leaves(inner, f"{path}[{index}]")
+    elif isinstance(value, str) and (inside := parsed(value)) is not None:
+        # Arguments of a call: what is in them counts, not how it is written.
+        yield from ((path, inner) for _, inner in leaves(inside))
+    elif value is not None and value != "":
+        yield path, value
+
+
+def parsed(text: str) -> Any:
+    """The object or list that stands in a string as JSON; None when none does."""
+    if text[:1] not in {"{", "["}:
+        return None
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+def flat(value: Any) -> Iterator[Any]:
+    """Every scalar, also those in JSON that stands in a string (arguments of calls)."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield key
+            yield from flat(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from flat(inner)
+    else:
+        yield value
+        if isinstance(value, str) and (inside := parsed(value)) is not None:
+            yield from flat(inside)
+
+
+# The same thing in the other dialect's words, where neither value nor ledger shows it: path, value, what must be there instead.
+SAID_OTHERWISE: list[tuple[str, Any, str]] = [
+    (r"tool_choice(\.type)?$", "any", '"required"'),
+    (r"tool_choice$", "required", '"type":"any"'),
+    (r"tool_choice\.disable_parallel_tool_use$", True, '"parallel_tool_calls":false'),
+    (r"tool_choice\.disable_parallel_tool_use$", False, '"parallel_tool_calls":true'),
+    (r"parallel_tool_calls$", False, '"disable_parallel_tool_use":true'),
+    (r"parallel_tool_calls$", True, ""),  # what Messages does unless told otherwise
+    (r"tool_choice\.allowed_tools\.mode$", "required", '"type":"any"'),
+    (r"service_tier$", "standard_only", '"service_tier":"default"'),
+    (r"service_tier$", "default", '"service_tier":"standard_only"'),
+    (r"media_type$", "text/plain", ""),  # a text is a text
+    (r"reasoning_effort$", "none", '"disabled"'),
+    (r"reasoning_effort$", "medium", '"budget_tokens":4096'),
+    (r"reasoning_effort$", "xhigh", '"budget_tokens":'),
+    (r"json_schema\.strict$", True, '"type":"json_schema"'),  # Messages is always strict
+    (r"reasoning_effort$", "minimal", '"effort":"low"'),
+    (r"(^|\.)is_error$", False, ""),
+    (r"\.strict$", False, '"strict":false'),
+    (r"(^|\.)(logprobs)$", False, ""),
+    (r"^n$", 1, ""),
+    (r"citations\.enabled$", False, ""),
+    (r"prompt_cache_breakpoint\.mode$", "explicit", '"cache_control"'),
+    (r"^function_call$", "none", '"type":"none"'),
+    (r"image_url\.detail$", "auto", ""),
+]
+
+
+def covered(path: str, value: Any, ledger: set[str], values: list[Any], output: str) -> bool:
+    if GRAMMAR.search(path) or any(path == lost or path.startswith((lost + ".", lost + "[")) for lost in ledger):
+        return True
+    if "$" in ledger:
+        return True
+    thought = re.fullmatch(r"(.*)\.reasoning(_content)?", path)
+    if thought and any(lost.startswith(f"{thought[1]}.reasoning_details") for lost in ledger):
+        return True  # the same thinking, said twice
+    for pattern, said, instead in SAID_OTHERWISE:
+        if value == said and type(value) is type(said) and re.search(pattern, path) and instead in output:
+            return True
+    if isinstance(value, bool):
+        return any(other is value for other in values)
+    if isinstance(value, int | float):
+        return any(not isinstance(other, bool) and isinstance(other, int | float) and other == value for other in values)
+    wanted = bare(value)
+    return any(isinstance(other, str) and (wanted in other or value in other) for other in values)
+
+
+def bare(text: str) -> str:
+    """An image's data without its URL's beginning, an id without what rides in it."""
+    if text.startswith("data:"):
+        return text.partition(",")[2]
+    return carrier.original_id(carrier.detach(text)[0]).strip() or text
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize(("source", "target", "case"), CASES)
+def test_every_leaf_is_sent_or_in_the_ledger(source: str, target: str, case: str, profile: str) -> None:
+    body = (CORPUS / source / case / "request.json").read_bytes()
+    ledger = Ledger()
+    request = DIALECTS[source].decode_request(body)
+    sent = DIALECTS[target].encode_request(request, Target("target-model", "issuer", PROFILES[profile]), ledger)
+    output = json.dumps(json.loads(sent), separators=(",", ":"))
+    values = list(flat(json.loads(sent)))
+    values += [carrier.original_id(value) for value in values if isinstance(value, str) and value.startswith("dgmid-")]
+    lost = {loss.path for loss in ledger.losses}
+    silent = [(path, value) for path, value in leaves(json.loads(body)) if not covered(path, value, lost, values, output)]
+    assert not silent, f"{len(silent)} leaves of {case} were dropped silently: {silent[:12]}\nledger: {sorted(lost)}"
+
+
+def test_the_walk_would_notice_a_dropped_leaf() -> None:
+    assert not covered("temperature", 0.25, set(), [1, "x"], "")
+    assert not covered("messages[0].content", "hello", {"messages[1]"}, ["bye"], "")
+    assert covered("messages[0].content", "hello", {"messages[0]"}, [], "")
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_ledger_names_only_paths_that_the_caller_wrote(dialect: str) -> None:
+    """A path that is not in the body helps nobody."""
+    wrong: list[str] = []
+    for path in sorted((CORPUS / dialect).glob("*/request.json")):
+        if path.parent.name in REFUSED:
+            continue
+        body = path.read_bytes()
+        known = set(prefixes(json.loads(body)))
+        for target in DIALECTS:
+            ledger = Ledger()
+            DIALECTS[target].encode_request(DIALECTS[dialect].decode_request(body), Target("m", "i", Profile()), ledger)
+            wrong += [f"{path.parent.name}: {loss.path}" for loss in ledger.losses if loss.path not in known]
+    assert not wrong
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_role_that_nobody_knows_is_refused_by_name(dialect: str) -> None:
+    for case, role in REFUSED.items():
+        with pytest.raises(MalformedBody, match=rf"role: expected .* got '{role}'"):
+            DIALECTS[dialect].decode_request((CORPUS / dialect / case / "request.json").read_bytes())
+
+
+def prefixes(value: Any, path: str = "") -> Iterator[str]:
+    yield path or "$"
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from prefixes(inner, f"{path}.{key}" if path else key)
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from prefixes(inner, f"{path}[{index}]")
