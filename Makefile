@@ -1,7 +1,7 @@
 # make run     a gateway on port 4000, with a real local model and every provider whose key is in the environment
 # make test    lint, types, tests: what must pass before a change lands
 # make bench   performance beside other gateways        make soak   the same for a long time
-# make fmt     format the code
+# make fmt     format the code                          make bench-peers   install the other gateways for it
 
 PORT ?= 4000
 ARGS ?=
@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
 
-.PHONY: run test check fmt bench soak clean
+.PHONY: run test check fmt bench bench-peers soak clean
 
 run: $(VENV)/.run
 	@$(BIN)/dragoman serve --port $(PORT) $(ARGS)
@@ -24,22 +24,30 @@ test: $(VENV)/.test
 	@$(BIN)/python -m pytest $(ARGS)
 
 check: $(VENV)/.test
-	$(BIN)/ruff check src tests bench
-	$(BIN)/ruff format --check -q src tests bench
-	$(BIN)/basedpyright src tests bench
+	$(BIN)/ruff check src tests bench docs
+	$(BIN)/ruff format --check -q src tests bench docs
+	$(BIN)/basedpyright src tests bench docs
 
 fmt: $(VENV)/.test
-	$(BIN)/ruff check --fix -q src tests bench
-	$(BIN)/ruff format -q src tests bench
+	$(BIN)/ruff check --fix -q src tests bench docs
+	$(BIN)/ruff format -q src tests bench docs
 
 bench: $(VENV)/.test
-	$(BIN)/python -m bench $(ARGS)
+	@$(BIN)/python -m bench $(ARGS)
 
-soak: $(VENV)/.test
-	$(BIN)/python -m bench soak $(ARGS)
+bench-peers: bench/peers/.venv/.installed
+
+docs: $(VENV)/.test
+	$(BIN)/python docs/tables.py
 
 clean:
-	rm -rf $(VENV) build dist
+	rm -rf $(VENV) build dist bench/build bench/peers/.venv
+
+bench/peers/.venv/.installed: $(BIN)/python bench/peers/requirements.txt
+	@echo "Installing LiteLLM into bench/peers/.venv ..."
+	@$(BIN)/python -m venv bench/peers/.venv
+	@bench/peers/.venv/bin/python -m pip --disable-pip-version-check install -q -r bench/peers/requirements.txt
+	@touch $@
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "Dragoman needs Python 3.11 or newer, and none was found. Install one, or say: make run PYTHON=/path/to/python3"; exit 1; }

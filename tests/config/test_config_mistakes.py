@@ -64,7 +64,7 @@ def mistakes(text: str, env: dict[str, str] | None = None, suffix: str = ".yaml"
         ("models: {a: []}", "models.a: is empty; allowed: at least one provider/model"),
         ("models: {a: {strict: true}}", "models.a: has no targets; allowed: provider/model, a list of them, or {targets: [...]}"),
         ("models: {a: {targets: [{provider: groq}]}}", "models.a.targets[0]: has no model; allowed: provider/model, or {provider, model}"),
-        ("models: {a: zzz/x}", "gateway.yaml:1: models.a: 'zzz/x' names no provider: there is no 'zzz'; there are only the built-in ones"),
+        ("models: {a: zzz/x}", "gateway.yaml:1: models.a: 'zzz/x' names no provider: there is no 'zzz'; there are: local and the built-in ones"),
         ("models: {a: opnai/x}", "models.a: 'opnai/x' names no provider: there is no 'opnai'; did you mean 'openai'?"),
         ("models: {a: {provider: grok2, model: x}}", "there is no 'grok2'"),
         ("models: {a: whatever}", "models.a: 'whatever' leads nowhere. No model 'whatever' here."),

@@ -290,3 +290,18 @@ def test_only_listed_chains_warn_of_missing_keys() -> None:
     assert config.warnings == (
         "gateway.yaml:1: models.a[1]: mistral/y: no key; set MISTRAL_API_KEY, or `providers.mistral.api_key`",
     )
+
+
+def test_a_name_may_stand_for_the_built_in_model_before_it_runs() -> None:
+    config = load("aliases: {small: local}", ".yaml", {}, "test")
+    assert [target.name for target in config.with_local("http://127.0.0.1:9/v1").route("small")] == ["local/local"]
+    with pytest.raises(UnknownModel, match="does not run here"):
+        config.route("small")
+
+
+def test_without_a_list_of_models_the_error_names_the_providers() -> None:
+    config = load(
+        "providers: {lab: {dialect: chat, base_url: 'http://127.0.0.1:1/v1', api_key: sk-0123456789abcdef}}", ".yaml", {}, "t"
+    )
+    with pytest.raises(UnknownModel, match="lab/"):
+        config.route("nope")

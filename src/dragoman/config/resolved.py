@@ -364,8 +364,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         if there:
             more = f" and {len(there) - _MOST_NAMED} more" if len(there) > _MOST_NAMED else ""
             hint += f" There are: {', '.join(there[:_MOST_NAMED])}{more}. Or name a provider: provider/model."
+        elif any(one.ready for one in self.providers.values()):
+            ready = ", ".join(f"{one.name}/..." for one in self.providers.values() if one.ready)
+            hint += f" Name one as provider/model: {ready}."
         else:
             hint += " Nothing is configured that could serve a model: set a provider's key, such as ANTHROPIC_API_KEY."
+        if name == self.local.name:
+            hint = " The built-in model does not run here; `dragoman doctor` says why."
         return UnknownModel(f"No model {name!r} here.{hint}", code="model_not_found", param="model")
 
     # ------------------------------------------------------------ lists
