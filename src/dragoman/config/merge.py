@@ -108,7 +108,7 @@ class Merge:
                 title="The built-in model",
                 dialect="chat",
                 base_url="http://127.0.0.1:0/v1",
-                also={"messages": "http://127.0.0.1:0", "responses": "http://127.0.0.1:0/v1"},
+                # Its Messages endpoint ignores structured outputs, which a translation to this one keeps.
                 auth="none",
                 local=True,
                 profile=Profile(extra_sampling=True, reasoning="none", thinking="none", max_output_tokens=1024),
