@@ -1,1 +1,1 @@
-"""The benchmarks: `python -m bench`."""
+"""The benchmarks: `python -m bench`. How they measure is told in docs/performance.md."""

@@ -1,0 +1,236 @@
+"""What is asked and what is answered: the bodies, and the bytes on the wire.
+
+What the upstream answers holds marks: one `~` in an answer in one piece, and one in each event of a stream, with 19 digits
+for the time at which the event was written. No gateway has a reason to touch them, so whoever counts the marks in an answer
+knows whether it is whole.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any, Literal
+
+Dialect = Literal["chat", "messages"]
+Size = Literal["small", "large"]
+
+MODEL = "gpt-4.1"
+KEY = "sk-bench-client-0001"
+"""The clients' key, the same for every gateway that asks for one."""
+PATHS: dict[Dialect, str] = {"chat": "/v1/chat/completions", "messages": "/v1/messages"}
+STAMP = "~" + "0" * 19 + ";"
+
+_PROSE = (
+    "the parser reads one line at a time and keeps what it has seen in a small table so that a later pass can report every "
+    "mistake with its place while the writer waits for room and never drops a record unless the caller says that it may"
+)
+_WORDS = _PROSE.split()
+_FILE_TOOLS = ["Bash", "Read", "Write", "Edit", "Glob", "Grep", "List"]
+_TOOLS = [
+    *_FILE_TOOLS, "MultiEdit", "Fetch", "Search", "Notebook", "Task", "Plan", "Todo", "Kill", "Output",
+    "issues_create", "issues_list", "pulls_review", "files_move",
+]  # fmt: skip
+
+
+# ---------------------------------------------------------------- what is asked
+
+
+def body(dialect: Dialect, size: Size = "small", *, events: int = 0, pace: int = 0) -> bytes:
+    """The body of a request. `events` above 0 asks for a stream of so many, `pace` milliseconds apart (0: all at once)."""
+    dice = random.Random(20261101)
+    script = f"[events={events} pace={pace}]" if events else ""
+    tree: dict[str, Any]
+    match dialect, size:
+        case "chat", "small":
+            system = {"role": "system", "content": "You are a helpful assistant. " + _prose(dice, 300)}
+            user = {"role": "user", "content": f"Explain this function. {_prose(dice, 470)} {script}"}
+            tree = {"model": MODEL, "messages": [system, user], "temperature": 0.7, "max_tokens": 512}
+            if events:
+                tree["stream_options"] = {"include_usage": True}
+        case "messages", "small":
+            user = {"role": "user", "content": f"Explain this function. {_prose(dice, 470)} {script}"}
+            system_text = "You are a helpful assistant. " + _prose(dice, 300)
+            tree = {"model": MODEL, "max_tokens": 512, "system": system_text, "messages": [user], "temperature": 0.7}
+        case "messages", "large":
+            tree = _coding_session(dice, script)
+        case _:
+            raise ValueError(f"no {size} body in {dialect}")
+    tree["stream"] = events > 0
+    return json.dumps(tree, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def request(dialect: Dialect, port: int, content: bytes) -> bytes:
+    """The whole HTTP request, as it goes over the wire."""
+    key = f"Authorization: Bearer {KEY}" if dialect == "chat" else f"x-api-key: {KEY}\r\nanthropic-version: 2023-06-01"
+    head = (
+        f"POST {PATHS[dialect]} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\nAccept: */*\r\n"
+        f"User-Agent: bench\r\n{key}\r\nContent-Length: {len(content)}\r\n\r\n"
+    )
+    return head.encode() + content
+
+
+def _prose(dice: random.Random, size: int) -> str:
+    text = ""
+    while len(text) < size:
+        text += dice.choice(_WORDS) + " "
+    return text[:size].strip()
+
+
+def _coding_session(dice: random.Random, script: str) -> dict[str, Any]:
+    """What a coding agent sends in its fifth turn: 66 kB with 20 tools."""
+    messages: list[dict[str, Any]] = [
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": f"<reminder>\n{_prose(dice, 2500)}\n</reminder>"},
+                {"type": "text", "text": f"Please make the failing test in parser.py pass. {script}"},
+            ],
+        }
+    ]
+    for turn in range(4):
+        call = f"toolu_01{turn}A09q90qw90lq917835lq9"
+        arguments = {"file_path": "/home/user/project/src/parser.py", "offset": turn * 100, "limit": 200}
+        listing = "\n".join(f"{number:6d}\t{_prose(dice, 60)}" for number in range(30))
+        messages += [
+            {
+                "role": "assistant",
+                "content": [
+                    {"type": "text", "text": _prose(dice, 120)},
+                    {"type": "tool_use", "id": call, "name": dice.choice(_FILE_TOOLS), "input": arguments},
+                ],
+            },
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": call, "content": listing}]},
+        ]
+    mark = {"cache_control": {"type": "ephemeral"}}
+    return {
+        "model": MODEL,
+        "max_tokens": 32000,
+        "system": [
+            {"type": "text", "text": "You are a coding agent.", **mark},
+            {"type": "text", "text": _prose(dice, 12_000), **mark},
+        ],
+        "messages": messages,
+        "tools": [_tool(dice, name) for name in _TOOLS],
+        "metadata": {"user_id": "user_1234_session_5678"},
+    }
+
+
+def _tool(dice: random.Random, name: str) -> dict[str, Any]:
+    properties: dict[str, Any] = {
+        f"{dice.choice(_WORDS)}_{number}": {"type": kind, "description": _prose(dice, dice.randint(60, 160))}
+        for number, kind in enumerate(["string", "string", "number", "boolean", "string"])
+    }
+    item = {
+        "type": "object",
+        "properties": {
+            "id": {"type": "string", "description": _prose(dice, 40)},
+            "content": {"type": "string", "minLength": 1},
+            "status": {"type": "string", "enum": ["pending", "in_progress", "completed"]},
+        },
+        "required": ["content", "status"],
+        "additionalProperties": False,
+    }
+    properties["items"] = {"type": "array", "description": _prose(dice, 80), "items": item}
+    return {
+        "name": name,
+        "description": f"{_prose(dice, dice.randint(400, 900))}\n\n- Mind the `quotes\" and the <tags>, s'il vous plaît.\n",
+        "input_schema": {
+            "$schema": "http://json-schema.org/draft-07/schema#",
+            "type": "object",
+            "properties": properties,
+            "required": list(properties)[:2],
+            "additionalProperties": False,
+        },
+    }
+
+
+# ---------------------------------------------------------------- what is answered
+
+_TEXT = (
+    "The function reads the file line by line, skips what is blank, and yields each parsed record. It could be made faster by "
+    "reading larger blocks and by leaving out the list in the middle.\n\n```python\ndef read(path):\n    with open(path, 'rb') "
+    "as file:\n        for line in file:\n            if line.strip():\n                yield parse(line)\n```\n\nSay so if "
+    "you would like it to read compressed files as well. "
+)
+_NAMES = {"id": "chatcmpl-B9MBs8CjcvOU2jLn4n570S5qMJKcT", "created": 1741569952, "model": "gpt-4.1-2025-04-14"}
+_SERVED = {"service_tier": "default", "system_fingerprint": "fp_44709d6fcb"}
+_USAGE = {
+    "prompt_tokens": 319,
+    "completion_tokens": 110,
+    "total_tokens": 429,
+    "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+    "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0},
+}
+
+
+def answer_files() -> dict[str, bytes]:
+    """What the upstream says, by the name of the file in which it looks for it."""
+    message = {"role": "assistant", "content": _TEXT + STAMP, "refusal": None, "annotations": []}
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
+    answer = _dump({**_NAMES, "object": "chat.completion", "choices": [choice], "usage": _USAGE, **_SERVED})
+    streamed = "Content-Type: text/event-stream; charset=utf-8\r\nCache-Control: no-cache\r\nTransfer-Encoding: chunked"
+    first = _event({"role": "assistant", "content": "", "refusal": None})
+    usage = _dump({**_NAMES, "object": "chat.completion.chunk", **_SERVED, "choices": [], "usage": _USAGE})
+    last = _event({}, "stop") + _chunk(b"data: " + usage + b"\n\n") + _chunk(b"data: [DONE]\n\n")
+    return {
+        "whole.http": _head(f"Content-Type: application/json\r\nContent-Length: {len(answer)}") + answer,
+        "begin.http": _head(streamed) + first,
+        "event.http": _event({"content": STAMP}),
+        "end.http": last + b"0\r\n\r\n",
+    }
+
+
+def write_answers(folder: Path) -> None:
+    for name, content in answer_files().items():
+        (folder / name).write_bytes(content)
+
+
+def _head(headers: str) -> bytes:
+    return f"HTTP/1.1 200 OK\r\nServer: upstream\r\nx-request-id: req_011CSHoEeqs5C35K2UUqR7Fy\r\n{headers}\r\n\r\n".encode()
+
+
+def _event(delta: dict[str, Any], finish: str | None = None) -> bytes:
+    choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
+    data = _dump({**_NAMES, "object": "chat.completion.chunk", **_SERVED, "choices": [choice]})
+    return _chunk(b"data: " + data + b"\n\n")
+
+
+def _chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def _dump(tree: dict[str, Any]) -> bytes:
+    return json.dumps(tree, separators=(",", ":")).encode()
+
+
+# ---------------------------------------------------------------- whether an answer is right
+
+
+def what_is_wrong(dialect: Dialect, events: int, content_type: str, answer: bytes) -> str:
+    """A sentence, or nothing when the answer says the whole text. Only the text is judged: peers may differ in the rest."""
+    try:
+        found, expected = _text_of(dialect, events, answer), STAMP * events if events else _TEXT + STAMP
+    except (ValueError, LookupError, TypeError) as error:
+        return f"the answer ({content_type}) cannot be read: {error!r}"
+    if events and not content_type.startswith("text/event-stream"):
+        return f"a stream was asked for, and {content_type} came"
+    return "" if found == expected else f"the text is wrong: {found[:60]!r}, {len(found)} characters for {len(expected)}"
+
+
+def _text_of(dialect: Dialect, events: int, answer: bytes) -> str:
+    if not events:
+        tree = json.loads(answer)
+        if dialect == "chat":
+            return tree["choices"][0]["message"]["content"]
+        return "".join(block["text"] for block in tree["content"])
+    text = ""
+    for line in answer.decode().splitlines():
+        if not line.startswith("data:") or line == "data: [DONE]":
+            continue
+        event = json.loads(line[5:])
+        if dialect == "messages":
+            text += event["delta"].get("text", "") if event["type"] == "content_block_delta" else ""
+        else:
+            text += "".join(choice["delta"].get("content") or "" for choice in event["choices"])
+    return text

@@ -1,0 +1,269 @@
+"""What was measured, as tables. Pure: turns in, text out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import msgspec
+
+from bench.stats import Histogram, median, merged, spread
+from bench.suites import ALL, Measured
+
+BEGIN = "<!-- measured: begin (written by `make bench ARGS=--write`) -->"
+END = "<!-- measured: end -->"
+BASE = "direct"
+
+
+class Turn(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """One contestant in one round. `error` says why there is nothing, or not everything."""
+
+    contestant: str
+    round: int
+    started: float | None = None
+    memory_idle: float | None = None
+    memory_after: float | None = None
+    measured: dict[str, Measured] = {}
+    error: str = ""
+
+
+class Entry(msgspec.Struct, kw_only=True):
+    """A contestant, for the tables."""
+
+    name: str
+    about: str
+    version: str = ""
+    missing: str = ""
+    dialects: tuple[str, ...] = ()
+
+
+class Setting(msgspec.Struct, kw_only=True):
+    """Where and how it was measured."""
+
+    when: str
+    machine: str
+    python: str
+    tools: str
+    seconds: float
+    rounds: int
+    others: float | None = None
+    """Cores that were busy with something else."""
+    caveats: list[str] = []
+
+
+class Results(msgspec.Struct, kw_only=True):
+    """What is kept in `bench/results`."""
+
+    setting: Setting
+    entries: list[Entry]
+    turns: list[Turn]
+
+
+# ---------------------------------------------------------------- numbers
+
+
+class Numbers:
+    """What the rounds of one contestant come to."""
+
+    def __init__(self, turns: Iterable[Turn], name: str) -> None:
+        self.name = name
+        self._turns = [turn for turn in turns if turn.contestant == name]
+
+    @property
+    def rounds(self) -> int:
+        return sum(1 for turn in self._turns if turn.measured)
+
+    @property
+    def errors(self) -> list[str]:
+        return list(dict.fromkeys(turn.error for turn in self._turns if turn.error))
+
+    def of(self, suite: str) -> list[Measured]:
+        return [turn.measured[suite] for turn in self._turns if suite in turn.measured]
+
+    def middle(self, suite: str, field: str) -> float | None:
+        return median(getattr(measured, field) for measured in self.of(suite))
+
+    def differ(self, suite: str, field: str) -> float | None:
+        return spread(getattr(measured, field) for measured in self.of(suite))
+
+    def failed(self, suite: str) -> int:
+        return sum(measured.failed for measured in self.of(suite))
+
+    def histogram(self, suite: str, name: str) -> Histogram:
+        """Of all rounds together."""
+        return merged(Histogram(measured.histograms.get(name, ())) for measured in self.of(suite))
+
+    def about(self, field: str) -> float | None:
+        return median(getattr(turn, field) for turn in self._turns)
+
+
+# ---------------------------------------------------------------- text
+
+
+def report(results: Results) -> str:
+    """The tables in Markdown, with what must be known to read them."""
+    asked = {suite for turn in results.turns for suite in turn.measured}
+    parts = [_heading(results.setting)]
+    loads = [name for name, suite in ALL.items() if suite.kind == "load" and name in asked]
+    if loads:
+        parts.append("CPU time per request, in microseconds, and requests per second that one core is good for:")
+        parts.append(_table(results, [(ALL[name].title, _per_request(name)) for name in loads], skip={BASE}))
+    paced = [name for name, suite in ALL.items() if suite.kind == "paced" and name in asked]
+    if paced:
+        columns: list[tuple[str, Cell]] = []
+        for name in paced:
+            columns += [(f"{ALL[name].title}: CPU us per event", _per_event(name)), ("delay p50 / p99, ms", _delay(name))]
+        parts.append(_table(results, columns, skip={BASE}))
+    if "latency" in asked:
+        parts.append("Milliseconds added to what the same request takes without a gateway (its own row), p50 / p99:")
+        titles = {"answer": "Chat JSON", "first-byte": "first byte of a Chat stream"}
+        parts.append(
+            _table(
+                results,
+                [
+                    (f"{title}, {connections} connection{'s' if connections > 1 else ''}", _added(f"{what}-{connections}"))
+                    for what, title in titles.items()
+                    for connections in (1, 10)
+                ],
+            )
+        )
+    parts.append(
+        _table(
+            results,
+            [
+                ("memory idle, MB", lambda numbers, _: _plain(numbers.about("memory_idle"), 0)),
+                ("after load, MB", lambda numbers, _: _plain(numbers.about("memory_after"), 0)),
+                ("start to first answer, s", lambda numbers, _: _plain(numbers.about("started"), 2)),
+                ("rounds", lambda numbers, _: str(numbers.rounds)),
+            ],
+            skip={BASE},
+        )
+    )
+    parts.append(_remarks(results))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+Cell = Callable[[Numbers, Numbers], str]
+"""Makes a cell of a contestant's numbers and of those without a gateway."""
+
+
+def _table(results: Results, columns: Sequence[tuple[str, Cell]], *, skip: Iterable[str] = ()) -> str:
+    rows = [["", *(title for title, _ in columns)], ["---"] * (len(columns) + 1)]
+    base = Numbers(results.turns, BASE)
+    for entry in results.entries:
+        if entry.name in skip:
+            continue
+        if entry.missing:
+            rows.append([entry.name, entry.missing, *[""] * (len(columns) - 1)])
+            continue
+        numbers = Numbers(results.turns, entry.name)
+        rows.append([entry.name, *(cell(numbers, base) for _, cell in columns)])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _plain(value: float | None, digits: int = 1) -> str:
+    return "" if value is None else f"{value:,.{digits}f}"
+
+
+def _microseconds(value: float) -> str:
+    return _plain(value, 1 if value < 100 else 0)
+
+
+def _per_request(suite: str) -> Cell:
+    def cell(numbers: Numbers, _: Numbers) -> str:
+        used = numbers.middle(suite, "cpu_us")
+        if used is None:
+            return ""
+        return f"{_microseconds(used)} ({1e6 / used:,.0f}/s){_marked(numbers, suite)}"
+
+    return cell
+
+
+def _per_event(suite: str) -> Cell:
+    def cell(numbers: Numbers, _: Numbers) -> str:
+        used = numbers.middle(suite, "event_us")
+        return "" if used is None else _microseconds(used) + _marked(numbers, suite)
+
+    return cell
+
+
+def _delay(suite: str) -> Cell:
+    def cell(numbers: Numbers, _: Numbers) -> str:
+        delays = numbers.histogram(suite, "delay")
+        return _pair(delays.quantile(0.5), delays.quantile(0.99))
+
+    return cell
+
+
+def _added(name: str) -> Cell:
+    def cell(numbers: Numbers, base: Numbers) -> str:
+        mine, without = numbers.histogram("latency", name), base.histogram("latency", name)
+        if numbers.name == BASE:
+            return _pair(mine.quantile(0.5), mine.quantile(0.99))
+        more = [_minus(mine.quantile(share), without.quantile(share)) for share in (0.5, 0.99)]
+        return _pair(*more, sign="+") + _marked(numbers, "latency")
+
+    return cell
+
+
+def _minus(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else one - other
+
+
+def _pair(one: float | None, other: float | None, *, sign: str = "") -> str:
+    if one is None or other is None:
+        return ""
+    return f"{one / 1e6:{sign}.2f} / {other / 1e6:{sign}.2f}"
+
+
+def _marked(numbers: Numbers, suite: str) -> str:
+    return " \\*" if numbers.failed(suite) else ""
+
+
+def _heading(setting: Setting) -> str:
+    return f"{setting.when}. {setting.machine}. {setting.python}; {setting.tools}; {setting.seconds:g} s for each measurement."
+
+
+def _remarks(results: Results) -> str:
+    """Versions, and everything that a reader should doubt."""
+    lines = [
+        f"- {entry.name}{' ' + entry.version if entry.version else ''}: {entry.about}."
+        for entry in results.entries
+        if any(turn.contestant == entry.name for turn in results.turns)
+    ]
+    for entry in results.entries:
+        numbers = Numbers(results.turns, entry.name)
+        lines += [f"- {entry.name} failed: {error}" for error in numbers.errors]
+        for suite in ALL:
+            if numbers.failed(suite):
+                complaint = next((measured.complaint for measured in numbers.of(suite) if measured.complaint), "")
+                lines.append(f"- \\* {entry.name}, {suite}: {numbers.failed(suite)} requests failed ({complaint}).")
+    widest = _widest(results)
+    if widest:
+        lines.append(f"- {widest}")
+    if results.setting.others is not None:
+        lines.append(f"- Other programs kept {results.setting.others:.2f} cores busy meanwhile.")
+    lines += [f"- {caveat}" for caveat in results.setting.caveats]
+    return "\n".join(lines)
+
+
+def _widest(results: Results) -> str:
+    """Where the rounds differed most: no difference between two rows that is smaller means anything."""
+    found = [
+        (differ, entry.name, suite)
+        for entry in results.entries
+        for suite in ALL
+        if (differ := Numbers(results.turns, entry.name).differ(suite, "cpu_us")) is not None
+    ]
+    if not found:
+        return "One round only: how much the figures vary is not known."
+    differ, name, suite = max(found)
+    return f"The CPU times of a row's rounds differed by {differ:.0%} at most ({name}, {suite})."
+
+
+def put_between_marks(page: str, generated: str) -> str:
+    """The page with its generated section replaced. Raises `ValueError` when the page has no such section."""
+    if BEGIN not in page or END not in page:
+        raise ValueError(f"the page lacks its marks {BEGIN} and {END}")
+    before, _, rest = page.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n\n{generated.strip()}\n\n{END}{after}"

@@ -1,0 +1,188 @@
+"""`python -m bench`: rounds in which each has its turn, A B C A B C, so that a slow minute of the machine is everybody's.
+
+make bench                                          everything, in less than three minutes
+make bench ARGS='--only dragoman --suites chat'     one figure
+make bench ARGS='--rounds 5 --seconds 3 --write'    figures for docs/performance.md
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import signal
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NoReturn
+
+import msgspec
+
+from bench import contestants, cores, generator, suites
+from bench.contestants import Contestant, Failed
+from bench.processes import Others
+from bench.report import Entry, Results, Setting, Turn, put_between_marks, report
+from bench.suites import Bench, Suite
+
+HERE = Path(__file__).parent
+PAGE = HERE.parent / "docs" / "performance.md"
+ROUNDS = 3
+SECONDS = 1.0
+LIMIT = 170.0
+_STARTING = 1.5
+"""Seconds that a turn takes besides its measurements, as long as nothing better is known."""
+
+
+def main(said: list[str] | None = None) -> int:
+    options = arguments(said)
+    signal.signal(signal.SIGTERM, _end)
+    try:
+        results = run(options)
+    except (generator.Broken, ValueError) as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    text = report(results)
+    kept = HERE / "results" / f"{datetime.now(UTC):%Y%m%dT%H%M%S}.json"
+    kept.parent.mkdir(exist_ok=True)
+    kept.write_bytes(msgspec.json.format(msgspec.json.encode(results)))
+    print(f"\n{text}\nAll of it: {kept.relative_to(HERE.parent)}")
+    if options.write:
+        PAGE.write_text(put_between_marks(PAGE.read_text(), text))
+    return 1 if any(turn.error for turn in results.turns) else 0
+
+
+def _end(number: int, _: object) -> NoReturn:
+    """A signal must end the gateways too: as an exception it passes everybody who has something to tidy up."""
+    raise SystemExit(128 + number)
+
+
+def arguments(said: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description="What the gateway costs, beside others.")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"how often each has its turn ({ROUNDS})")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help=f"length of one measurement ({SECONDS:g})")
+    parser.add_argument("--only", metavar="NAMES", help=f"of {', '.join(contestants.ALL)}, with commas; `direct` always runs")
+    parser.add_argument("--suites", metavar="NAMES", help=f"of {', '.join(suites.ALL)}")
+    parser.add_argument(
+        "--limit", type=float, help=f"seconds after which no turn begins ({LIMIT:g}, or more if rounds and seconds ask for it)"
+    )
+    parser.add_argument("--python", action="store_true", help="the load generator in Python, even if there is a C compiler")
+    parser.add_argument("--write", action="store_true", help=f"put the tables into docs/{PAGE.name}")
+    return parser.parse_args(said)
+
+
+def run(options: argparse.Namespace) -> Results:
+    """Raises `ValueError` for names that nobody knows, `generator.Broken` when the tools fail."""
+    chosen = {name: suites.ALL[name] for name in _names(options.suites, list(suites.ALL), "suite")}
+    wanted = _names(options.only, list(contestants.ALL), "contestant")
+    everybody = [make() for name, make in contestants.ALL.items() if name in wanted or name == "direct"]
+    tools = generator.find(python_only=options.python)
+    place = cores.choose()
+    limit = options.limit or max(LIMIT, 2 * _expected(everybody, list(chosen.values()), options))
+    began, others = time.monotonic(), Others()
+    turns: list[Turn] = []
+    took: dict[str, float] = {}
+    port = contestants.free_port()
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-") as folder,
+        generator.upstream(tools, place.load, port, limit + 300),
+    ):
+        bench = Bench(tools, place.load, Path(folder), options.seconds)
+        skipped: set[str] = set()
+        for number in range(1, options.rounds + 1):
+            for contestant in everybody:
+                mine = [suite for suite in chosen.values() if suites.measures(suite, contestant)]
+                if contestant.missing or not mine:
+                    continue
+                need = took.get(contestant.name, _turn_seconds(mine, options.seconds))
+                if time.monotonic() - began + need > limit:
+                    skipped.add(contestant.name)
+                    continue
+                start = time.monotonic()
+                turns.append(_turn(bench, contestant, mine, number, place.gateway, port))
+                took[contestant.name] = time.monotonic() - start
+    caveats = [f"{place.caveat[:1].upper()}{place.caveat[1:]}."] if place.caveat else []
+    if skipped:
+        caveats.append(f"Fewer rounds for {', '.join(sorted(skipped))}: the time was up ({limit:g} s).")
+    setting = Setting(
+        when=f"{datetime.now(UTC):%Y-%m-%d}",
+        machine=machine(),
+        python=f"Python {platform.python_version()}",
+        tools=tools.about,
+        seconds=options.seconds,
+        rounds=options.rounds,
+        others=others.share(),
+        caveats=caveats,
+    )
+    return Results(setting=setting, entries=[_entry(contestant) for contestant in everybody], turns=turns)
+
+
+def _names(said: str | None, known: list[str], kind: str) -> list[str]:
+    names = known if said is None else [name.strip() for name in said.split(",") if name.strip()]
+    for name in names:
+        if name not in known:
+            raise ValueError(f"there is no {kind} {name!r}; known are {', '.join(known)}")
+    return names
+
+
+def _expected(everybody: list[Contestant], chosen: list[Suite], options: argparse.Namespace) -> float:
+    """Seconds that the whole run takes where all keep up."""
+    return options.rounds * sum(
+        _turn_seconds([suite for suite in chosen if suites.measures(suite, contestant)], options.seconds)
+        for contestant in everybody
+        if not contestant.missing
+    )
+
+
+def _turn_seconds(mine: list[Suite], seconds: float) -> float:
+    return _STARTING + sum(suites.expected_seconds(suite, seconds) for suite in mine)
+
+
+def _turn(bench: Bench, contestant: Contestant, mine: list[Suite], number: int, core: int | None, upstream: int) -> Turn:
+    turn = Turn(contestant=contestant.name, round=number)
+    try:
+        with contestants.running(contestant, core, upstream) as running:
+            if running.pid:
+                turn.started = running.started
+                turn.memory_idle = suites.settled(running)
+            for suite in mine:
+                turn.measured[suite.name] = measured = suites.measure(bench, suite, running)
+                _say(number, contestant, suite, measured)
+            if running.pid:
+                turn.memory_after = suites.settled(running)
+    except (Failed, generator.Broken, OSError) as error:
+        turn.error = str(error)
+        print(f"round {number}  {contestant.name}: {error}", file=sys.stderr, flush=True)
+    return turn
+
+
+def _say(number: int, contestant: Contestant, suite: Suite, measured: suites.Measured) -> None:
+    figures = {
+        "us": measured.cpu_us if suite.kind == "load" else measured.event_us,
+        "/s": measured.per_second if suite.kind == "load" else None,
+        "busy": measured.busy,
+        "failed": measured.failed or None,
+    }
+    told = "  ".join(f"{value:.4g} {name}" for name, value in figures.items() if value is not None)
+    print(f"round {number}  {contestant.name:9} {suite.name:15} {told} {measured.complaint}", file=sys.stderr, flush=True)
+
+
+def _entry(contestant: Contestant) -> Entry:
+    return Entry(
+        name=contestant.name, about=contestant.about, version=contestant.version, missing=contestant.missing,
+        dialects=contestant.dialects,
+    )  # fmt: skip
+
+
+def machine() -> str:
+    """What it was measured on."""
+    model = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
+    count = len(cores.allowed())
+    return f"{model}, {count} core{'s' if count != 1 else ''}, {platform.system()} {platform.release().split('-')[0]}"

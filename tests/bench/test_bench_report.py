@@ -1,0 +1,135 @@
+"""Tables and remarks from what was measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench.report import BEGIN, END, Entry, Numbers, Results, Setting, Turn, put_between_marks, report
+from bench.stats import bucket_of
+from bench.suites import Measured
+
+PAGE = Path(__file__).parents[2] / "docs" / "performance.md"
+
+
+def results(*turns: Turn, entries: list[Entry] | None = None, caveats: list[str] | None = None) -> Results:
+    return Results(
+        setting=Setting(
+            when="2026-11-21", machine="A machine, 2 cores", python="Python 3.11", tools="in C", seconds=1, rounds=2,
+            others=0.03, caveats=caveats or [],
+        ),
+        entries=entries or [Entry(name="ours", about="all on", version="1.0"), Entry(name="peer", about="a peer")],
+        turns=list(turns),
+    )  # fmt: skip
+
+
+def turn(name: str, number: int, **measured: Measured) -> Turn:
+    suites = {suite.replace("_", "-"): one for suite, one in measured.items()}
+    return Turn(contestant=name, round=number, started=0.5, memory_idle=30.4, memory_after=41.6, measured=suites)
+
+
+def times(**ms: float) -> dict[str, list[tuple[int, int]]]:
+    return {name.replace("_", "-"): [(bucket_of(int(value * 1e6)), 100)] for name, value in ms.items()}
+
+
+def row(text: str, name: str) -> list[str]:
+    """The cells of every row that begins with this name."""
+    return [line for line in text.splitlines() if line.startswith(f"| {name} |")]
+
+
+def test_the_median_of_the_rounds_is_shown_with_what_a_core_is_good_for() -> None:
+    text = report(results(*(turn("ours", number, chat=Measured(cpu_us=us)) for number, us in enumerate([80.0, 50.0, 60.0]))))
+    assert "| ours | 60.0 (16,667/s) |" in text
+
+
+def test_a_peer_that_is_missing_says_how_to_install_it() -> None:
+    entries = [Entry(name="ours", about="all on"), Entry(name="peer", about="a peer", missing="not installed: `apt`")]
+    text = report(results(turn("ours", 1, chat=Measured(cpu_us=50.0)), entries=entries))
+    assert row(text, "peer") == ["| peer | not installed: `apt` |", "| peer | not installed: `apt` |  |  |  |"]
+
+
+def test_a_suite_that_a_peer_cannot_answer_leaves_its_cell_empty() -> None:
+    text = report(results(turn("ours", 1, chat=Measured(cpu_us=50.0), messages=Measured(cpu_us=70.0)),
+                          turn("peer", 1, chat=Measured(cpu_us=500.0))))  # fmt: skip
+    assert row(text, "peer")[0] == "| peer | 500 (2,000/s) |  |"
+
+
+def test_only_suites_that_were_run_have_a_column() -> None:
+    text = report(results(turn("ours", 1, chat=Measured(cpu_us=50.0))))
+    assert "Chat JSON" in text
+    assert "stream" not in text
+    assert "without a gateway" not in text
+
+
+def test_failed_requests_are_marked_and_explained() -> None:
+    text = report(results(turn("ours", 1, chat=Measured(cpu_us=50.0, failed=3, complaint="answered with status 500"))))
+    assert "| ours | 50.0 (20,000/s) \\* |" in text
+    assert "- \\* ours, chat: 3 requests failed (answered with status 500)." in text
+
+
+def test_a_turn_that_failed_says_so_once() -> None:
+    failed = [Turn(contestant="peer", round=number, error="ended with exit code 1: no port") for number in (1, 2)]
+    text = report(results(turn("ours", 1, chat=Measured(cpu_us=50.0)), *failed))
+    assert text.count("- peer failed: ended with exit code 1: no port") == 1
+
+
+def test_latency_is_shown_as_what_is_added() -> None:
+    entries = [Entry(name="direct", about="nothing"), Entry(name="ours", about="all on")]
+    base = Measured(histograms=times(answer_1=1.0, first_byte_1=2.0, answer_10=1.0, first_byte_10=2.0))
+    mine = Measured(histograms=times(answer_1=1.5, first_byte_1=2.2, answer_10=3.0, first_byte_10=1.9))
+    text = report(results(turn("direct", 1, latency=base), turn("ours", 1, latency=mine), entries=entries))
+    direct, ours = row(text, "direct")[0].split(" | "), row(text, "ours")[0].split(" | ")
+    assert direct[1] == "1.00 / 1.00"
+    assert ours[1] == "+0.50 / +0.50"
+    assert ours[2] in {"+1.99 / +1.99", "+2.00 / +2.00", "+2.01 / +2.01"}
+    assert ours[4].startswith("-0.1")
+
+
+def test_latencies_of_all_rounds_are_one_histogram() -> None:
+    slow, fast = times(answer_1=9.0)["answer-1"], times(answer_1=1.0)["answer-1"]
+    turns = [
+        turn("ours", number, latency=Measured(histograms={"answer-1": pairs})) for number, pairs in enumerate([fast, slow])
+    ]
+    assert len(Numbers(turns, "ours").histogram("latency", "answer-1")) == 200
+
+
+def test_the_delay_of_events_stands_beside_their_cost() -> None:
+    text = report(results(turn("ours", 1, chat_paced=Measured(event_us=26.04, histograms=times(delay=0.25)))))
+    assert "| ours | 26.0 | 0.25 / 0.25 |" in text
+
+
+def test_memory_start_and_rounds_have_a_table() -> None:
+    text = report(results(*(turn("ours", number, chat=Measured(cpu_us=50.0)) for number in (1, 2))))
+    assert row(text, "ours")[-1] == "| ours | 30 | 42 | 0.50 | 2 |"
+
+
+def test_the_remarks_say_how_far_rounds_differed_and_how_busy_the_machine_was() -> None:
+    text = report(results(turn("ours", 1, chat=Measured(cpu_us=50.0)), turn("ours", 2, chat=Measured(cpu_us=60.0)),
+                          caveats=["There is only one core."]))  # fmt: skip
+    assert "differed by 18% at most (ours, chat)" in text
+    assert "kept 0.03 cores busy" in text
+    assert "- There is only one core." in text
+
+
+def test_every_row_of_a_table_has_as_many_cells_as_its_heading() -> None:
+    entries = [Entry(name="ours", about="all on"), Entry(name="peer", about="a peer", missing="not installed")]
+    mine = turn("ours", 1, chat=Measured(cpu_us=1.0), chat_paced=Measured(event_us=1.0), latency=Measured())
+    for table in report(results(mine, entries=entries)).split("\n\n"):
+        lines = [line for line in table.splitlines() if line.startswith("|")]
+        assert len({line.count("|") for line in lines}) <= 1, table
+
+
+def test_the_generated_section_of_the_page_is_replaced_and_nothing_else() -> None:
+    page = f"# Title\n\n{BEGIN}\nold\n{END}\n\nThe end.\n"
+    assert put_between_marks(page, "new\n") == f"# Title\n\n{BEGIN}\n\nnew\n\n{END}\n\nThe end.\n"
+    assert put_between_marks(put_between_marks(page, "x"), "new") == put_between_marks(page, "new")
+
+
+def test_a_page_without_marks_is_refused() -> None:
+    with pytest.raises(ValueError, match="lacks its marks"):
+        put_between_marks("# Title\n", "new")
+
+
+def test_the_page_in_the_documentation_has_its_marks() -> None:
+    assert "table" in put_between_marks(PAGE.read_text(), "table")
