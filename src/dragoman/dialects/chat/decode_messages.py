@@ -63,7 +63,7 @@ class Conversation:
 
     def _read(self, fields: Fields, index: int) -> None:
         role = fields.any("role")
-        if role in {"tool", "function"}:
+        if role in ("tool", "function"):
             self._result(fields, index, legacy=role == "function")
             return
         self._results = None

@@ -275,7 +275,7 @@ def _tool_choice(fields: Fields) -> ToolChoice | None:
         case _:
             outer = Fields(native, at)
     kind = outer.any("type")
-    if kind in {"function", "custom"}:
+    if kind in ("function", "custom"):
         inner = Fields(outer.any(kind), (at, kind))
         choice = ToolChoice(mode="tool", names=[inner.need_text("name")], at=at)
         choice.extras = rest_with(outer, kind, inner)
@@ -300,7 +300,7 @@ def _allowed(outer: Fields, at: Path) -> ToolChoice:
     for index, native in enumerate(inner.array("tools") or []):
         entry = Fields(native, ((inner.at, "tools"), index))
         kind = entry.any("type")
-        if kind in {"function", "custom"}:
+        if kind in ("function", "custom"):
             choice.names.append(Fields(entry.any(kind), (entry.at, kind)).need_text("name"))
         else:
             others.append(native)
@@ -350,7 +350,7 @@ def _format(raw: msgspec.Raw | None) -> Format | None:
         wanted.strict = inner.flag("strict")
         wanted.extras = rest_with(outer, "json_schema", inner)
         return wanted
-    if kind in {"text", "json_object"}:
+    if kind in ("text", "json_object"):
         return Format(kind="text" if kind == "text" else "json", at=at, extras=_decoded(native, at).rest())
     if type(kind) is not str:
         raise wrong((at, "type"), "a string", kind)

@@ -49,8 +49,13 @@ FINISH_OF_REASON: dict[FinishReason, str] = {
     "pause": "stop",
 }
 
+
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
 _encode = msgspec.json.Encoder().encode
+
+
+def is_broken(word: object) -> bool:
+    return isinstance(word, str) and word in BROKEN
 
 
 class CallIds:
@@ -92,12 +97,15 @@ def decode_response(body: bytes, issuer: str) -> Response:
     for position, item in enumerate(cast("list[Any]", choices)):
         if not isinstance(item, dict):
             raise UpstreamGarbled("a choice of the answer is not an object", provider=issuer)
-        choice = cast("Block", item)
-        index = choice.get("index")
+        native_choice = cast("Block", item)
+        index = native_choice.get("index")
         number = index if isinstance(index, int) else position
-        held.append((number, _choice(choice, number, answer_id, issuer)))
+        held.append((number, _choice(native_choice, number, answer_id, issuer)))
     held.sort(key=lambda entry: entry[0])
-    return Response(answer_id, _text(answer.get("model")), [choice for _, choice in held], decode_usage(answer.get("usage")))
+    found = [choice for _, choice in held]
+    for position, choice in enumerate(found):
+        choice.finish.choice = position
+    return Response(answer_id, _text(answer.get("model")), found, decode_usage(answer.get("usage")))
 
 
 def is_error(native: Block) -> bool:
@@ -107,7 +115,7 @@ def is_error(native: Block) -> bool:
 def _choice(native: Block, number: int, answer_id: str, issuer: str) -> Choice:
     message = native.get("message")
     word = native.get("finish_reason")
-    if word in BROKEN:
+    if is_broken(word):
         raise UpstreamGarbled(f"the provider broke the answer off: {word}", provider=issuer)
     parts = _parts(cast("Block", message) if isinstance(message, dict) else {}, CallIds(answer_id, number), issuer)
     probs = native.get("logprobs")

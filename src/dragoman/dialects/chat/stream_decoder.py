@@ -22,7 +22,7 @@ from dragoman.dialects.chat import lenient
 from dragoman.dialects.chat.citations import decode_citation
 from dragoman.dialects.chat.errors import decode_error
 from dragoman.dialects.chat.reasoning import Block, call_extra, part_of, seal_of, text_of
-from dragoman.dialects.chat.response import BROKEN, CallIds, arguments_text, call_body, content_parts, image_of, reason_of
+from dragoman.dialects.chat.response import CallIds, arguments_text, call_body, content_parts, image_of, is_broken, reason_of
 from dragoman.dialects.chat.usage import decode_usage
 from dragoman.errors import DragomanError, UpstreamGarbled
 from dragoman.ir.events import (
@@ -165,7 +165,8 @@ class StreamDecoder:
         number = native.index if type(native.index) is int else 0
         choice = self._choices.get(number)
         if choice is None:
-            choice = self._choices[number] = _Choice(self, number)
+            # Our own numbers have no gaps, whatever the server's do.
+            choice = self._choices[number] = _Choice(self, len(self._choices))
         if native.usage is not None:
             self._usage = native.usage
         delta = native.delta if native.delta is not None else native.message
@@ -182,7 +183,7 @@ class StreamDecoder:
         return [Fault(error)]
 
     def _finish(self, *, done: bool) -> list[Event]:
-        choices = [self._choices[number] for number in sorted(self._choices)]
+        choices = list(self._choices.values())
         if not done and (not choices or any(choice.reason is None for choice in choices)):
             return self._fault(UpstreamGarbled("the stream broke off before its end", provider=self.issuer))
         if not any(choice.reason is not None or choice.said for choice in choices):
@@ -488,7 +489,7 @@ class _Choice:
         """The reason has come, or never will: close everything. Raises `UpstreamGarbled` where the answer was broken off."""
         if native is not None:
             word = native.finish_reason
-            if word in BROKEN:
+            if is_broken(word):
                 raise UpstreamGarbled(f"the provider broke the answer off: {word}", provider=self._decoder.issuer)
             fields = {key: getattr(native, key) for key in ("finish_reason", "stop_reason", "matched_stop")}
             reason, stop_sequence = reason_of(fields, refused=self._refused)
