@@ -19,6 +19,9 @@ or weaker. `lost`: the target was not told."""
 
 HEADER_LIMIT = 1024
 
+_LABELS = frozenset({"id", "status"})
+"""What an API calls a thing that it gave out earlier. Another API has no use for it, and nothing is missed."""
+
 
 class Loss(msgspec.Struct, frozen=True):
     path: str
@@ -42,7 +45,8 @@ class Ledger:
     def extras(self, node: Node) -> None:
         """Enter everything the hub had no field for."""
         for key in node.extras:
-            self.add(node.at, key, "unknown to the target's dialect")
+            label = key.rpartition(".")[2] in _LABELS
+            self.add(node.at, key, "unknown to the target's dialect", "info" if label else "lost")
 
     def header(self) -> str:
         """`3; top_k lost; messages[0].name info; +1`: count first, then `path severity` as far as it fits

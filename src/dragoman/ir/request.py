@@ -129,12 +129,13 @@ class Audio(Node):
 
 class ToolCall(Node):
     """`arguments` is JSON text, byte for byte as the model wrote it. `kind` is `custom` for a tool
-    whose input is free text: then `arguments` is that text."""
+    whose input is free text: then `arguments` is that text. `namespace` as in `Tool`: its name alone."""
 
     id: str
     name: str
     arguments: str = ""
     kind: Literal["function", "custom"] = "function"
+    namespace: str | None = None
     cache: CacheMark | None = None
 
 
@@ -179,9 +180,19 @@ class Message(Node):
     name: str | None = None
 
 
+class Namespace(Node):
+    """The group that a tool stands in, in a dialect that has groups. The tool's own name and description there; its `name` in
+    the hub is unique among all tools, and the first tool of a group brings the group's description along in its own."""
+
+    name: str
+    description: str | None = None
+    tool: str = ""
+    tool_description: str | None = None
+
+
 class Tool(Node):
     """`schema` is the JSON Schema of the input as JSON text. `kind`: `function`; `custom`, free text in,
-    with `format` as the OpenAI API writes it; `hosted`, run by the provider: `native` is all of it."""
+    with `format` as Chat Completions writes it; `hosted`, run by the provider: `native` is all of it."""
 
     name: str
     description: str | None = None
@@ -190,6 +201,7 @@ class Tool(Node):
     kind: Literal["function", "custom", "hosted"] = "function"
     native: dict[str, Any] = {}
     dialect: str = ""
+    namespace: Namespace | None = None
     cache: CacheMark | None = None
 
 
@@ -213,7 +225,8 @@ class Format(Node):
 
 class ReasoningAsk(Node):
     """How much to think. `mode`: `on`, `off`, `adaptive` (the model decides), or None (not said).
-    `effort`: `none minimal low medium high xhigh max`. `budget`: tokens. `display`: `summarized`, `omitted`."""
+    `effort`: `none minimal low medium high xhigh max`. `budget`: tokens. `display`: `summarized` (also `concise` or
+    `detailed`, which say how), `omitted`."""
 
     mode: Literal["on", "off", "adaptive"] | None = None
     effort: str | None = None
@@ -260,6 +273,8 @@ class Request(Node):
     cache_key: str | None = None
     verbosity: str | None = None
     store: bool | None = None
+    sealed_reasoning: bool = False
+    """The caller asked for the sealed form of reasoning by name. It gets it unasked too, wherever its dialect has a place."""
     legacy_functions: bool = False
     """The caller speaks `functions`/`function_call`, and wants its answer in those words."""
     paths: dict[str, Path] = {}

@@ -1,0 +1,256 @@
+"""Errors as OpenAI's APIs put them, Chat Completions and Responses alike: `{"error":{"message","type","param","code"}}`.
+
+Providers agree on little: the error is an object, a text, the first of an array, FastAPI's `detail`, a page of HTML, or
+nothing. What it means is read off its code first, then its status, then its type, which is often the same for all.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, cast
+
+import msgspec
+
+from dragoman.dialects.base import Headers, HttpError
+from dragoman.errors import STATUS_OF, Category, DragomanError, UnknownModel, UpstreamRefused, category_of
+
+TYPE_OF: dict[Category, str] = {
+    "invalid_request": "invalid_request_error",
+    "authentication": "authentication_error",
+    "billing": "insufficient_quota",
+    "permission": "permission_error",
+    "not_found": "not_found_error",
+    "conflict": "invalid_request_error",
+    "too_large": "invalid_request_error",
+    "rate_limit": "rate_limit_error",
+    "overloaded": "server_error",
+    "timeout": "timeout",
+    "unavailable": "server_error",
+    "capability": "invalid_request_error",
+    "internal": "server_error",
+}
+
+# Words that say what happened more exactly than a status does.
+_EXACT: dict[str, Category] = {
+    "context_length_exceeded": "invalid_request",
+    "string_above_max_length": "invalid_request",
+    "content_filter": "invalid_request",
+    "content_policy_violation": "invalid_request",
+    "unsupported_parameter": "invalid_request",
+    "unsupported_value": "invalid_request",
+    "invalid_argument": "invalid_request",
+    "invalid_prompt": "invalid_request",
+    "invalid_image": "invalid_request",
+    "invalid_encrypted_content": "invalid_request",
+    "failed_precondition": "invalid_request",
+    "invalid_api_key": "authentication",
+    "invalid_authentication": "authentication",
+    "authentication_error": "authentication",
+    "unauthenticated": "authentication",
+    "unauthorized": "authentication",
+    "insufficient_quota": "billing",
+    "insufficient_balance": "billing",
+    "insufficient_credits": "billing",
+    "billing_error": "billing",
+    "billing_not_active": "billing",
+    "billing_hard_limit_reached": "billing",
+    "payment_required": "billing",
+    "usage_not_included": "billing",
+    "permission_error": "permission",
+    "permission_denied": "permission",
+    "forbidden": "permission",
+    "unsupported_country_region_territory": "permission",
+    "model_not_found": "not_found",
+    "model_not_available": "not_found",
+    "not_found": "not_found",
+    "not_found_error": "not_found",
+    "request_too_large": "too_large",
+    "rate_limit_exceeded": "rate_limit",
+    "rate_limit_error": "rate_limit",
+    "rate_limit": "rate_limit",
+    "resource_exhausted": "rate_limit",
+    "usage_limit_reached": "rate_limit",
+    "too_many_requests": "rate_limit",
+    "overloaded": "overloaded",
+    "overloaded_error": "overloaded",
+    "engine_overloaded": "overloaded",
+    "engine_overloaded_error": "overloaded",
+    "server_busy": "overloaded",
+    "server_overloaded": "overloaded",
+    "server_is_overloaded": "overloaded",
+    "service_unavailable": "overloaded",
+    "service_unavailable_error": "overloaded",
+    "slow_down": "overloaded",
+    "timeout": "timeout",
+    "timeout_error": "timeout",
+    "deadline_exceeded": "timeout",
+    "vector_store_timeout": "timeout",
+    "bad_gateway": "unavailable",
+}
+
+# Words that stand on errors of every kind: they count only where there is no status.
+_VAGUE: dict[str, Category] = {
+    "invalid_request_error": "invalid_request",
+    "badrequesterror": "invalid_request",
+    "bad_request": "invalid_request",
+    "validation_error": "invalid_request",
+    "unavailable": "overloaded",
+    "server_error": "internal",
+    "api_error": "internal",
+    "internal": "internal",
+    "internal_error": "internal",
+    "internal_server_error": "internal",
+    "internalservererror": "internal",
+    "tokens": "rate_limit",
+    "requests": "rate_limit",
+}
+
+_TAG = re.compile(r"<(script|style)\b.*?</\1\s*>|<[^>]*>", re.DOTALL | re.IGNORECASE)
+_TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.DOTALL | re.IGNORECASE)
+_MOST = 2000
+
+_TOLD = frozenset({"message", "msg", "detail", "code", "type", "status", "status_code", "param"})
+"""What may stand beside an error that is a text."""
+
+
+def encode_error(error: DragomanError, request_id: str) -> HttpError:
+    headers: Headers = [("content-type", "application/json"), ("x-request-id", request_id)]
+    if error.retry_after is not None:
+        headers.append(("retry-after", str(max(0, math.ceil(error.retry_after)))))
+    return HttpError(error.status, headers, msgspec.json.encode(error_body(error)))
+
+
+def error_body(error: DragomanError) -> dict[str, Any]:
+    code = error.code
+    if code is None and isinstance(error, UnknownModel):
+        code = "model_not_found"
+    elif code is None and error.category == "billing":
+        code = "insufficient_quota"
+    return {"error": {"message": error.message, "type": TYPE_OF[error.category], "param": error.param, "code": code}}
+
+
+class _Said(msgspec.Struct):
+    """What could be made out in an error body."""
+
+    message: str = ""
+    code: str | None = None
+    type: str | None = None
+    param: str | None = None
+    status: int | None = None
+    word: str = ""
+
+
+def decode_error(status: int, headers: Mapping[str, str], body: bytes, provider: str) -> UpstreamRefused:
+    """`status` below 400 means that the error stood in a 200, or in a stream, and is known by its words alone."""
+    said = _read(body)
+    refused = status >= 400
+    if not refused and said.status is not None:
+        status, refused = said.status, True
+    code = (said.code or "").lower()
+    kind = (said.type or "").lower()
+    known = _EXACT.get(code) or _EXACT.get(kind) or _EXACT.get(said.word)
+    if known is None:
+        known = category_of(status) if refused else _VAGUE.get(code) or _VAGUE.get(kind) or _VAGUE.get(said.word)
+    category: Category = known or "unavailable"
+    if not refused:
+        status = STATUS_OF[category]
+    message = said.message or f"{provider or 'the provider'} answered with status {status} and no message"
+    return UpstreamRefused(
+        message,
+        provider=provider,
+        status=status,
+        category=category,
+        code=said.code or (said.type if kind in _EXACT else None),
+        param=said.param,
+        retry_after=retry_after(headers),
+    )
+
+
+def _read(body: bytes) -> _Said:
+    try:
+        native = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _Said(message=_plain(body))
+    if isinstance(native, list) and native:
+        native = cast("list[Any]", native)[0]
+    if isinstance(native, str):
+        return _Said(message=native[:_MOST])
+    if not isinstance(native, dict):
+        return _Said()
+    native = cast("dict[str, Any]", native)
+    inner = native.get("error")
+    if isinstance(inner, str):
+        said = _said({key: value for key, value in native.items() if key in _TOLD})
+        said.message = inner if not said.message or said.message == inner else f"{inner}: {said.message}"
+        return said
+    return _said(cast("dict[str, Any]", inner)) if isinstance(inner, dict) else _said(native)
+
+
+def _said(native: dict[str, Any]) -> _Said:
+    said = _Said(message=_message(native)[:_MOST])
+    code, kind, status, param = (native.get(key) for key in ("code", "type", "status", "param"))
+    if isinstance(code, str) and code:
+        if code.isdigit():
+            code = int(code)
+        else:
+            said.code = code
+    said.type = kind if isinstance(kind, str) and kind else None
+    said.param = param if isinstance(param, str) else None
+    said.word = status.lower() if isinstance(status, str) else ""
+    for value in (code, status, native.get("status_code")):
+        if isinstance(value, int) and 400 <= value < 600:
+            said.status = value
+            break
+    return said
+
+
+def _message(native: dict[str, Any]) -> str:
+    for key in ("message", "msg", "detail", "error_description", "title", "reason"):
+        value = native.get(key)
+        if isinstance(value, str) and value:
+            message = value
+            break
+        if isinstance(value, list) and value:
+            # FastAPI: one entry for each thing that was wrong.
+            message = "; ".join(_detail(item) for item in cast("list[Any]", value))
+            break
+        if isinstance(value, dict):
+            return msgspec.json.encode(value).decode()
+    else:
+        return msgspec.json.encode(native).decode() if native else ""
+    # A router in between says "Provider returned error" and puts the provider's own words here.
+    metadata = native.get("metadata")
+    raw = cast("dict[str, Any]", metadata).get("raw") if isinstance(metadata, dict) else None
+    return f"{message}: {raw}" if isinstance(raw, str) and raw and raw not in message else message
+
+
+def _detail(item: Any) -> str:
+    if not isinstance(item, dict):
+        return str(item)
+    detail = cast("dict[str, Any]", item)
+    where = detail.get("loc")
+    message = str(detail.get("msg") or msgspec.json.encode(detail).decode())
+    return f"{'.'.join(map(str, cast('list[Any]', where)))}: {message}" if isinstance(where, list) else message
+
+
+def _plain(body: bytes) -> str:
+    """The words of a body that is not JSON: of a page its title, or its text without tags."""
+    text = body[:65536].decode("utf-8", "replace").strip()
+    if "<" in text:
+        title = _TITLE.search(text)
+        text = title.group(1) if title is not None and title.group(1).strip() else _TAG.sub(" ", text)
+    return " ".join(text.split())[:500]
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds, from `retry-after-ms` or `retry-after`. A date is not understood, and no guess is made."""
+    for name, scale in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
+        try:
+            seconds = float(headers.get(name, "")) / scale
+        except ValueError:
+            continue
+        if math.isfinite(seconds) and seconds >= 0:
+            return seconds
+    return None
