@@ -287,6 +287,12 @@ class ProfileSection(msgspec.Struct, frozen=True, kw_only=True):
     forced_tools: Yes | None = None
     stream_usage: Yes | None = None
     extra_sampling: Yes | None = None
+    thinking_config: Annotated[str, _choice(Literal["level", "budget", "none"])] | None = None
+    json_schema: Yes | None = None
+    signed_calls: Yes | None = None
+    media_results: Yes | None = None
+    media_resolution: Yes | None = None
+    format_with_tools: Yes | None = None
 
 
 Credentials = Literal["auto", "gateway", "caller"]

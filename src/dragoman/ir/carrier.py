@@ -99,9 +99,13 @@ def detach(call_id: str) -> tuple[str, list[Reasoning]]:
     return bare, unpack(MARK + rest) or []
 
 
+_MARK_IN_BASE64 = b"ZGdtMS"
+"""How a token begins in base64, for fields that dialects declare as bytes."""
+
+
 def carries(body: bytes) -> bool:
     """Whether a request body holds any of our tokens, so that it cannot go out untouched."""
-    return b"dgm1-" in body or b"dgmid-" in body
+    return b"dgm1-" in body or b"dgmid-" in body or _MARK_IN_BASE64 in body
 
 
 def strip_ids(body: bytes) -> bytes:

@@ -60,6 +60,24 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     stream_usage: bool = True
     """Chat: `stream_options.include_usage` is understood."""
 
+    thinking_config: Literal["level", "budget", "none"] = "level"
+    """Gemini: thinking is asked for by `thinkingLevel`, by `thinkingBudget` (before Gemini 3), or not at all."""
+
+    json_schema: bool = True
+    """Gemini: schemas go as JSON Schema (`parametersJsonSchema`), not as the API's own OpenAPI subset (`parameters`)."""
+
+    signed_calls: bool = True
+    """Gemini: the first function call of each of the model's turns must be signed (since Gemini 3)."""
+
+    media_results: bool = True
+    """Gemini: images and documents may stand within a function's response (since Gemini 3), not only beside it."""
+
+    media_resolution: bool = True
+    """Gemini: a single part may say how closely it is looked at (since Gemini 3)."""
+
+    format_with_tools: bool = True
+    """Gemini: an answer's format and function tools may be asked for together (since Gemini 3)."""
+
     extra_sampling: bool = False
     """Chat: `top_k`, `min_p`, `repetition_penalty` are taken beside OpenAI's own parameters (vLLM, OpenRouter ...)."""
 

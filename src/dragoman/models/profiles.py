@@ -21,6 +21,13 @@ from dragoman.ir.profile import Profile
 
 _OLDEST: dict[str, Any] = {"thinking": "none", "thinking_off": "disabled", "sampling": True, "structured": False}
 _BUDGET: dict[str, Any] = {"thinking": "budget", "thinking_off": "disabled", "sampling": True, "structured": False}
+_BEFORE_GEMINI_3: dict[str, Any] = {
+    "thinking_config": "budget",
+    "signed_calls": False,
+    "media_results": False,
+    "media_resolution": False,
+    "format_with_tools": False,
+}
 
 ROWS: tuple[tuple[str, dict[str, Any]], ...] = (
     # ---- Claude. https://platform.claude.com/docs/en/about-claude/models/overview, .../build-with-claude/adaptive-thinking
@@ -84,10 +91,14 @@ ROWS: tuple[tuple[str, dict[str, Any]], ...] = (
     # https://cookbook.openai.com/articles/openai-harmony: nothing in its format forces a call.
     ("*gpt-oss*", {"forced_tools": False, "max_output_tokens": 32_768}),
     # ---- Others, by what their makers' documentation says.
+    # What came with Gemini 3: https://ai.google.dev/gemini-api/docs/gemini-3, .../thought-signatures
     ("gemini-*", {"max_output_tokens": 65_536}),
-    ("gemini-1*", {"max_output_tokens": 8192, "reasoning": "none"}),
-    ("gemini-2.0*", {"max_output_tokens": 8192, "reasoning": "none"}),
-    ("gemma-*", {"max_output_tokens": 8192}),
+    ("gemini-[12]*", _BEFORE_GEMINI_3),
+    ("gemini-1*", {"max_output_tokens": 8192, "reasoning": "none", "thinking_config": "none", "json_schema": False}),
+    ("gemini-2.0*", {"max_output_tokens": 8192, "reasoning": "none", "thinking_config": "none"}),
+    # Thinking cannot be turned off: https://ai.google.dev/gemini-api/docs/thinking#set-budget
+    ("gemini-2.5-pro*", {"thinking_off": "never"}),
+    ("gemma-*", _BEFORE_GEMINI_3 | {"max_output_tokens": 8192, "thinking_config": "none"}),
     ("grok-*", {"max_output_tokens": 65_536}),
     ("glm-*", {"max_output_tokens": 65_536}),
     ("kimi-*", {"max_output_tokens": 65_536}),
