@@ -217,6 +217,11 @@ class UpstreamTimeout(UpstreamError):
         super().__init__(message, provider=provider)
         self.phase = phase
 
+    @property
+    def retryable(self) -> bool:
+        """The total is that of all attempts: when it is over, no other gets a turn."""
+        return self.phase != "total"
+
 
 class UpstreamGarbled(UpstreamError):
     """The answer broke off, or is not what the provider's dialect says an answer is."""

@@ -23,18 +23,19 @@ from dragoman import __version__
 from dragoman.dialects.base import Dialect, ModelCard
 from dragoman.errors import BodyTooLarge, DragomanError, Internal, MalformedBody, UnknownModel, UnknownRoute
 from dragoman.flow.access import KeyRing
-from dragoman.flow.call import Core
-from dragoman.flow.envelope import Caller
+from dragoman.flow.call import Core, Report
+from dragoman.flow.counting import count
+from dragoman.flow.envelope import Caller, brings_own
 from dragoman.flow.passing import forward
-from dragoman.ir.estimate import input_tokens
-from dragoman.pipeline import infer
+from dragoman.pipeline import Work, attend, infer
 from dragoman.route.target import PassThrough
-from dragoman.wire.body import peek, swap_model
 from dragoman.wire.http import Inbound, Outbound, RawHeaders
 
 log = logging.getLogger("dragoman.gateway")
 
 _JSON: RawHeaders = [(b"content-type", b"application/json")]
+_ASKS = frozenset({"GET", "HEAD"})
+_CLIENT_LEFT = 499
 
 
 class Site(msgspec.Struct, kw_only=True):
@@ -55,18 +56,21 @@ class Gateway:
     def __init__(self, core: Core, site: Site) -> None:
         self.core = core
         self.site = site
-        self._dialects = {dialect.path: dialect for dialect in core.dialects.values()}
+        self._works: dict[str, tuple[Dialect, Work]] = {dialect.path: (dialect, infer) for dialect in core.dialects.values()}
+        self._works["/v1/messages/count_tokens"] = core.dialects["messages"], count
         # Base URLs are given with and without /v1.
-        self._dialects |= {path.removeprefix("/v1"): dialect for path, dialect in self._dialects.items()}
+        self._works |= {path.removeprefix("/v1"): work for path, work in self._works.items()}
 
     async def handle(self, inbound: Inbound, out: Outbound) -> None:
         path = inbound.path.rstrip("/") or "/"
-        dialect = self._dialects.get(path)
+        found = self._works.get(path)
         watched = _Watched(out)
         try:
-            if dialect is not None and inbound.method == "POST":
+            if found is not None and inbound.method == "POST":
+                dialect, work = found
                 inbound, caller = self.site.keys.admit(_unpacked(inbound, self.site.max_body))
-                await infer(self.core, dialect, inbound, caller, watched, request_id="req_" + self.core.new_id())
+                request_id = self._new_id()
+                await attend(work, self.core, dialect, inbound=inbound, caller=caller, out=watched, request_id=request_id)
             else:
                 await self._other(path, inbound, watched)
         except DragomanError as error:
@@ -80,23 +84,47 @@ class Gateway:
         if isinstance(out, _Watched) and out.started:
             out.abort()
             return
-        told = self._dialect_of(inbound).encode_error(error, "req_" + self.core.new_id())
+        request_id = self._new_id()
+        dialect = self._dialect_of(inbound)
+        told = dialect.encode_error(error, request_id)
         headers = [(name.encode(), value.encode("latin-1", "replace")) for name, value in told.headers]
+        if error.status == 405:
+            headers.append((b"allow", self._allowed(inbound.path.rstrip("/")).encode()))
         await _send(out, told.status, headers, told.body)
+        now = self.core.clock.now()
+        self.core.observe(
+            Report(
+                request_id=request_id, dialect=dialect.name, caller=Caller(), path=inbound.path,
+                started=now, ended=now, status=told.status, error=error,
+            )
+        )  # fmt: skip
+
+    def _new_id(self) -> str:
+        return "req_" + self.core.new_id()
 
     def _dialect_of(self, inbound: Inbound) -> Dialect:
         """The dialect of a path, or of the client's habits where the path tells nothing."""
         path = inbound.path.rstrip("/")
-        found = self._dialects.get(path)
+        found = self._works.get(path)
         if found is not None:
-            return found
-        anthropic = inbound.header(b"anthropic-version") is not None or "messages" in path or path.startswith("/anthropic")
+            return found[0]
+        passed = self.site.passes.get(path.split("/")[1]) if "/" in path else None
+        if passed is not None:
+            return self.core.dialects[passed.dialect]
+        anthropic = inbound.header(b"anthropic-version") is not None or "messages" in path
         return self.core.dialects["messages" if anthropic else "chat"]
+
+    def _allowed(self, path: str) -> str:
+        """The methods of a path of ours, empty for one that is not ours."""
+        if path in self._works:
+            return "POST"
+        ours = path in {"", "/api/hello"} or path.startswith("/health") or _is_models(path)
+        return "GET, HEAD" if ours else ""
 
     # ------------------------------------------------------------ everything but inference
 
     async def _other(self, path: str, inbound: Inbound, out: Outbound) -> None:
-        asks = inbound.method in {"GET", "HEAD"}
+        asks = inbound.method in _ASKS
         if asks and path in {"/", "/api/hello"}:
             await _send(out, 200, _JSON, msgspec.json.encode({"name": "dragoman", "version": __version__, "status": "ok"}))
             return
@@ -105,66 +133,53 @@ class Gateway:
             return
         inbound, caller = self.site.keys.admit(inbound)
         first = path.split("/")[1]
-        if path.removeprefix("/v1") in {"/messages/count_tokens"} and inbound.method == "POST":
-            await self._count(_unpacked(inbound, self.site.max_body), caller, out)
-        elif asks and path in {"/v1/models", "/models"}:
-            await self._models(inbound, out)
-        elif asks and path.startswith(("/v1/models/", "/models/")):
-            await self._model(path.removeprefix("/v1").removeprefix("/models/"), inbound, out)
+        if asks and _is_models(path):
+            await self._models(path.removeprefix("/v1").removeprefix("/models").removeprefix("/"), inbound, caller, out)
         elif first in self.site.passes:
-            await self._pass(first, path, inbound, caller, out)
-        elif path in self._dialects:
-            raise UnknownRoute(f"{path} takes POST, not {inbound.method}", status=405)
+            await self._pass(self.site.passes[first], path, inbound, caller, out)
+        elif allowed := self._allowed(path if path != "/" else ""):
+            raise UnknownRoute(f"{path} takes {allowed}, not {inbound.method}", status=405)
         else:
             raise UnknownRoute(f"there is no {inbound.method} {path} here; see /v1/models, /v1/messages, /v1/chat/completions")
 
-    async def _pass(self, provider: str, path: str, inbound: Inbound, caller: Caller, out: Outbound) -> None:
-        target = self.site.passes[provider]
-        if path == f"/{provider}/health" and inbound.method in {"GET", "HEAD"}:
-            state = {"status": "ok", "provider": provider, "credential": bool(target.auth) or target.keyless}
+    async def _pass(self, target: PassThrough, path: str, inbound: Inbound, caller: Caller, out: Outbound) -> None:
+        if path == f"/{target.provider}/health" and inbound.method in _ASKS:
+            state = {"status": "ok", "provider": target.provider, "credential": bool(target.auth) or target.keyless}
             await _send(out, 200, _JSON, msgspec.json.encode(state))
             return
-        rest = inbound.raw_path.decode("latin-1").removeprefix(f"/{provider}")
-        await forward(self.core.transport, target, rest or "/", inbound, caller, out=out, clock=self.core.clock)
+        # As it stood on the wire, behind the provider's name.
+        rest = inbound.raw_path[1:].partition(b"/")[2].decode("latin-1")
+        clock = self.core.clock
+        report = Report(
+            request_id=self._new_id(), dialect=target.dialect, caller=caller, path=inbound.path, started=clock.now(),
+            provider=target.provider, tier="passed", status=_CLIENT_LEFT,
+        )  # fmt: skip
+        refused = False
+        try:
+            await forward(self.core.transport, target, f"/{rest}", inbound, report, out=out, clock=clock)
+        except DragomanError:
+            refused = True  # and reported as such
+            raise
+        finally:
+            if not refused:
+                report.ended = clock.now()
+                self.core.observe(report)
 
-    async def _models(self, inbound: Inbound, out: Outbound) -> None:
-        query = dict(parse_qsl(inbound.query.decode("latin-1")))
-        body = self._dialect_of(inbound).encode_models(self.site.models(), query)
+    async def _models(self, name: str, inbound: Inbound, caller: Caller, out: Outbound) -> None:
+        dialect = self._dialect_of(inbound)
+        cards = self.site.models()
+        if not name:
+            body = dialect.encode_models(cards, dict(parse_qsl(inbound.query.decode("latin-1"))))
+        else:
+            body = dialect.encode_model(next((card for card in cards if card.id == name), None) or self._card(name, caller))
         await _send(out, 200, _JSON, body)
 
-    async def _model(self, name: str, inbound: Inbound, out: Outbound) -> None:
-        for card in self.site.models():
-            if card.id == name:
-                await _send(out, 200, _JSON, self._dialect_of(inbound).encode_model(card))
-                return
-        # Names that are not listed can still be served (`provider/anything`).
-        route = self.core.route(name)
-        card = ModelCard(id=name, display_name=name, owner=route.endpoints[0].provider)
-        await _send(out, 200, _JSON, self._dialect_of(inbound).encode_model(card))
-
-    async def _count(self, inbound: Inbound, caller: Caller, out: Outbound) -> None:
-        dialect = self.core.dialects["messages"]
-        seen = peek(inbound.body)
-        if not isinstance(seen.model, str):
-            raise MalformedBody("model: the name of a model is required", param="model")
-        endpoint = self.core.route(seen.model).endpoints[0]
-        url = endpoint.urls.get("messages")
-        if url is not None and not endpoint.keyless:
-            body = inbound.body if endpoint.model == seen.model else swap_model(inbound.body, endpoint.model)
-            target = PassThrough(
-                provider=endpoint.provider,
-                root=url,
-                auth=endpoint.auth,
-                headers=endpoint.headers,
-                credentials=endpoint.credentials,
-                timeouts=endpoint.timeouts,
-            )
-            counted = msgspec.structs.replace(inbound, body=dialect.scrub(body, endpoint.issuer))
-            await forward(self.core.transport, target, "/count_tokens", counted, caller, out=out, clock=self.core.clock)
-            return
-        tokens = input_tokens(dialect.decode_request(inbound.body))
-        headers = [*_JSON, (b"x-dragoman-estimate", b"true")]
-        await _send(out, 200, headers, msgspec.json.encode({"input_tokens": tokens}))
+    def _card(self, name: str, caller: Caller) -> ModelCard:
+        """Of a model that is in no list but can be served (`provider/anything`). Raises `UnknownModel`."""
+        for endpoint in self.core.route(name).endpoints:
+            if endpoint.auth or endpoint.keyless or brings_own(endpoint, caller):
+                return ModelCard(id=name, display_name=name, owner=endpoint.provider)
+        raise UnknownModel(f"No model {name!r} here: its provider has no key.", code="model_not_found", param="model")
 
     async def _health(self, path: str, inbound: Inbound, out: Outbound) -> None:
         ready = self.site.ready()
@@ -223,6 +238,10 @@ class _Watched:
 
     def abort(self) -> None:
         self._out.abort()
+
+
+def _is_models(path: str) -> bool:
+    return path in {"/v1/models", "/models"} or path.startswith(("/v1/models/", "/models/"))
 
 
 async def _send(out: Outbound, status: int, headers: RawHeaders, body: bytes) -> None:

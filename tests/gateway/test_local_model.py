@@ -72,7 +72,7 @@ def test_the_translation_means_what_the_native_endpoint_means(gateway: Served, n
 
 
 def meaning(answer: httpx.Response, stream: bool) -> tuple[str, str, int, int]:
-    """Text, stop reason, tokens of the whole prompt (how much of it was cached depends on what was asked before), tokens said."""
+    """Text, stop reason, tokens of the whole prompt (what was cached of it depends on what was asked before), tokens said."""
     if stream:
         # llama.cpp leaves its usage partial, and verbatim it stays.
         view = fold_messages(answer.content, full_usage=False)
@@ -82,7 +82,7 @@ def meaning(answer: httpx.Response, stream: bool) -> tuple[str, str, int, int]:
     message = answer.json()
     usage = message["usage"]
     text = "".join(block["text"] for block in message["content"])
-    stop = {"end_turn": "stop", "max_tokens": "length"}.get(message["stop_reason"], message["stop_reason"])
+    stop = {"end_turn": "stop", "max_tokens": "length"}[message["stop_reason"]]
     return text, stop, usage["input_tokens"] + usage["cache_read_input_tokens"], usage["output_tokens"]
 
 

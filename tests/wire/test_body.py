@@ -11,10 +11,27 @@ def test_peeking_reads_only_the_model_and_the_stream() -> None:
     assert (seen.model, seen.stream) == ("m", True)
 
 
-def test_swapping_the_model_keeps_every_other_value_byte_for_byte() -> None:
+def test_swapping_the_model_keeps_every_other_byte() -> None:
     body = b'{ "a" : 1.0 , "model" : "old", "b":{"c" :  [1e5, 12345678901234567890123, "\\u00e9"]}, "d":"\\ud83d\\ude00" }'
-    swapped = swap_model(body, "new")
-    assert swapped == b'{"a":1.0,"model":"new","b":{"c" :  [1e5, 12345678901234567890123, "\\u00e9"]},"d":"\\ud83d\\ude00"}'
+    assert swap_model(body, "new") == body.replace(b'"old"', b'"new"')
+
+
+@pytest.mark.parametrize(
+    ("body", "swapped"),
+    [
+        (b'{"metadata":{"model":"a"}, "model":"a"}', b'{"metadata":{"model":"a"}, "model":"b"}'),
+        (b'{"model":"a", "metadata":{"model":"a"}}', b'{"model":"b", "metadata":{"model":"a"}}'),
+        (b'{"text":"\\"model\\":\\"a\\"" , "model"\n:\t"a"}', b'{"text":"\\"model\\":\\"a\\"" , "model"\n:\t"b"}'),
+        (b'{"x\\"model":"a","model":"a"}', b'{"x\\"model":"a","model":"b"}'),
+        (b'{"model":"a","model":"a"}', b'{"model":"a","model":"b"}'),
+        (b'{"model":"\\u0061", "n": 1.0}', b'{"model":"b", "n": 1.0}'),
+        # A key that is spelt in another way: the white space between the members is the price.
+        (b'{"mod\\u0065l": "a",  "n": 1.0}', b'{"model":"b","n":1.0}'),
+        (b'{"x":[' + b'{"model":"a"},' * 20 + b'{}], "model":"a"}', b'{"x":[' + b'{"model":"a"},' * 20 + b'{}],"model":"b"}'),
+    ],
+)
+def test_only_the_model_at_the_top_is_swapped(body: bytes, swapped: bytes) -> None:
+    assert swap_model(body, "b") == swapped
 
 
 @pytest.mark.parametrize(

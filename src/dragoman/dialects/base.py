@@ -88,13 +88,21 @@ class StreamEncoder(Protocol):
     def feed(self, event: Event) -> bytes: ...
 
 
+class StreamEnds(Protocol):
+    def __call__(self, events: bytes, *, closed: bool) -> bool:
+        """Whether a stream is whole whose last events these are, as raw bytes behind a line end. `closed`: its body has ended
+        properly, so the dialect's last event may be missing. What stands in somebody's text never counts."""
+        ...
+
+
 class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     """`decode_request` raises `MalformedBody` naming the path; `encode_request` enters losses in the ledger.
 
     `decode_response` raises `UpstreamGarbled`; `decode_error` never raises: whatever the body is, it makes the best of it.
     `sniff` looks at one frame of a stream and says whether the caller could already see content (`content`), an error
-    stands in it (`error`), or neither yet (`wait`). `terminal`: byte strings one of which stands near the end of every whole
-    stream. `ping` is sent when an upstream is silent. `usage_of(head, tail)` reads usage off a verbatim stream's or body's ends.
+    stands in it (`error`), or neither yet (`wait`). `ping` is sent when an upstream is silent. `error_in_body(body)`: whether a
+    body with status 200 is an error all the same (no JSON at all is for the decoder to judge). `usage_of(head, tail)` reads
+    usage off a verbatim stream's or body's ends.
     `scrub(body, issuer)` takes our carriers out of a body that otherwise goes through in its own dialect.
     `encode_models(cards, query)` is a page of the model list. `id_prefix` begins the id of an answer that came without one."""
 
@@ -111,7 +119,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     stream_error: Callable[[DragomanError, str], bytes]
     error_in_body: Callable[[bytes], bool]
     sniff: Callable[[Frame], Sniff]
-    terminal: tuple[bytes, ...]
+    ends: StreamEnds
     ping: bytes
     usage_of: Callable[[bytes, bytes], Usage | None]
     scrub: Callable[[bytes, str], bytes]

@@ -35,8 +35,9 @@ class KeyRing:
         """The caller, and the request without the gateway's key. Raises `Unauthenticated`."""
         own = inbound.header(OWN_KEY_HEADER)
         shown = [(name, value) for name, value in inbound.headers if name in CREDENTIAL_HEADERS]
+        query, others, in_query = self._from_query(inbound.query)
         if not self._names:
-            return inbound, Caller(kept=tuple(shown), apart=own is not None)
+            return inbound, Caller(kept=tuple(shown), queried=others, apart=own is not None)
         holder = ""
         kept: list[tuple[bytes, bytes]] = []
         for pair in shown:
@@ -44,12 +45,9 @@ class KeyRing:
             if name is None:
                 kept.append(pair)
             holder = holder or name or ""
-        if own is not None:
-            holder = self._names.get(_digest(own.strip()), "")
-        query, in_query = self._from_query(inbound.query)
-        holder = holder or (in_query if own is None else "")
+        holder = self._names.get(_digest(_bare(own)), "") if own is not None else holder or in_query
         if not holder:
-            tried = own is not None or bool(shown) or b"key=" in inbound.query
+            tried = own is not None or bool(shown) or others
             raise Unauthenticated(
                 f"this is not a key of this gateway; send one of its keys as {_HOW}"
                 if tried
@@ -57,22 +55,24 @@ class KeyRing:
             )
         if query != inbound.query:
             inbound = msgspec.structs.replace(inbound, query=query)
-        return inbound, Caller(name=holder, kept=tuple(kept), apart=own is not None)
+        return inbound, Caller(name=holder, kept=tuple(kept), queried=others, apart=own is not None)
 
-    def _from_query(self, query: bytes) -> tuple[bytes, str]:
-        """The query without a `key` of ours, and its holder."""
+    def _from_query(self, query: bytes) -> tuple[bytes, bool, str]:
+        """The query without a `key` of ours, whether another's is left in it, and the holder of ours."""
         if b"key=" not in query:
-            return query, ""
+            return query, False, ""
         holder = ""
+        others = False
         kept: list[bytes] = []
         for field in query.split(b"&"):
             name, _, value = field.partition(b"=")
             found = self._names.get(_digest(unquote_to_bytes(value))) if name == b"key" else None
             if found is None:
                 kept.append(field)
+                others = others or (name == b"key" and bool(value))
             else:
                 holder = found
-        return b"&".join(kept), holder
+        return b"&".join(kept), others, holder
 
 
 def _bare(value: bytes) -> bytes:

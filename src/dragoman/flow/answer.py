@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dragoman.dialects.base import Dialect
 from dragoman.errors import DragomanError
-from dragoman.wire.http import Outbound, RawHeaders
+from dragoman.wire.http import Clock, Outbound, RawHeaders
 
 SSE_HEADERS: RawHeaders = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -19,18 +19,35 @@ SSE_HEADERS: RawHeaders = [
 
 
 class Answer:
-    """`headers` are put on whatever is sent first."""
+    """`headers` are put on whatever is sent first, but for those that the answer brings along. `quiet_since` is when the
+    caller last got a byte, by the clock. `torn`: what it got ends within an event, so nothing of ours can follow."""
 
-    __slots__ = ("_dialect", "_out", "begun", "content", "finished", "headers", "request_id", "status", "stream")
+    __slots__ = (
+        "_clock",
+        "_dialect",
+        "_out",
+        "begun",
+        "content",
+        "finished",
+        "headers",
+        "quiet_since",
+        "request_id",
+        "status",
+        "stream",
+        "torn",
+    )
 
-    def __init__(self, out: Outbound, dialect: Dialect, request_id: str) -> None:
+    def __init__(self, out: Outbound, dialect: Dialect, request_id: str, clock: Clock) -> None:
         self._out = out
         self._dialect = dialect
+        self._clock = clock
         self.request_id = request_id
         self.stream = False
         self.headers: RawHeaders = []
+        self.quiet_since = clock.now()
         self.begun = False
         self.content = False
+        self.torn = False
         self.finished = False
         self.status = 0
 
@@ -40,35 +57,42 @@ class Answer:
             if not self.begun:
                 await self.begin(200, SSE_HEADERS)
             await self._out.write(self._dialect.ping)
+            self.quiet_since = self._clock.now()
 
     async def begin(self, status: int, headers: RawHeaders) -> None:
         """Send the head, unless a ping has sent one already."""
         if not self.begun:
             self.begun = True
             self.status = status
-            await self._out.start(status, [*headers, *self.headers])
+            said = {name for name, _ in headers}
+            await self._out.start(status, [*headers, *(pair for pair in self.headers if pair[0] not in said)])
 
     async def whole(self, status: int, headers: RawHeaders, body: bytes) -> None:
         """A complete answer in one piece."""
         await self.begin(status, [*headers, (b"content-length", b"%d" % len(body))])
         self.content = True
-        await self._out.finish(body)
-        self.finished = True
+        await self.finish(body)
 
     async def write(self, data: bytes) -> None:
         self.content = True
         await self._out.write(data)
+        self.quiet_since = self._clock.now()
 
     async def finish(self, data: bytes = b"") -> None:
-        await self._out.finish(data)
         self.finished = True
+        await self._out.finish(data)
 
     async def error(self, error: DragomanError) -> None:
-        """The end of an answer that failed, in the caller's dialect."""
-        if self.begun:
-            await self.finish(self._dialect.stream_error(error, self.request_id))
+        """The end of an answer that failed, in the caller's dialect. Where not even an event can follow what the caller
+        has, the connection is broken off. Nothing, if the caller has all of its answer or was told by the provider."""
+        if self.finished:
             return
-        told = self._dialect.encode_error(error, self.request_id)
-        await self.whole(
-            told.status, [(name.encode(), value.encode("latin-1", "replace")) for name, value in told.headers], told.body
-        )
+        if self.torn:
+            self.finished = True
+            self._out.abort()
+        elif self.begun:
+            await self.finish(self._dialect.stream_error(error, self.request_id))
+        else:
+            told = self._dialect.encode_error(error, self.request_id)
+            headers = [(name.encode(), value.encode("latin-1", "replace")) for name, value in told.headers]
+            await self.whole(told.status, headers, told.body)

@@ -3,46 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Literal, Protocol
+from typing import Literal
 
 import msgspec
 
 from dragoman.dialects.base import Dialect, Reply
-from dragoman.errors import DragomanError, UpstreamError, UpstreamRefused, UpstreamTimeout
+from dragoman.errors import DragomanError, MalformedBody, UpstreamError, UpstreamGarbled, UpstreamRefused, UpstreamTimeout
 from dragoman.flow.answer import Answer
-from dragoman.flow.envelope import Caller
+from dragoman.flow.envelope import Caller, response_headers
+from dragoman.ir import carrier
 from dragoman.ir.estimate import input_tokens
 from dragoman.ir.losses import Ledger
 from dragoman.ir.request import Request
 from dragoman.ir.usage import Usage
 from dragoman.route.target import Endpoint, Route
-from dragoman.wire.http import Exchange, Head, Inbound, RawHeaders, Transport
+from dragoman.secret import mask
+from dragoman.wire.body import peek, swap_model
+from dragoman.wire.http import Clock, Exchange, Head, Inbound, RawHeaders, Transport
 
+_BODY_MOST = 512 * 1024 * 1024
+_LEAST_KEY = 6
+"""A shorter key would be found inside ordinary words."""
 
-class Clock(Protocol):
-    def now(self) -> float:
-        """Seconds that never go backwards."""
-        ...
-
-    def time(self) -> float:
-        """Seconds since 1970."""
-        ...
+_LEAST_PING = 0.01
+"""Seconds. With less, there would be pings and nothing else."""
 
 
 class Report(msgspec.Struct, kw_only=True):
     """What is known of a request when it is over: for the log, the metrics, the ledgers. Times in seconds of `Clock.now`.
-    `session` holds the caller's own names for its conversation. Status 499: the client left."""
+    `path` is the caller's, `session` its own names for its conversation. Tier `passed`: a native pass-through, unread.
+    Status 499: the client left, and `usage` is what is known so far."""
 
     request_id: str
     dialect: str
     caller: Caller
     started: float
+    path: str = ""
     model: str = ""
     stream: bool = False
     provider: str = ""
     target: str = ""
     upstream_dialect: str = ""
-    tier: Literal["", "verbatim", "translated"] = ""
+    tier: Literal["", "verbatim", "translated", "passed"] = ""
     status: int = 0
     first_byte: float | None = None
     ended: float = 0.0
@@ -69,7 +71,7 @@ class Core(msgspec.Struct, kw_only=True):
 class Call:
     """One request under way."""
 
-    __slots__ = ("_decoded", "answer", "core", "deadline", "dialect", "inbound", "model", "report", "stream", "strict")
+    __slots__ = ("_decoded", "answer", "core", "deadline", "dialect", "first", "inbound", "model", "report", "stream", "strict")
 
     def __init__(self, core: Core, dialect: Dialect, inbound: Inbound, answer: Answer, report: Report) -> None:
         self.core = core
@@ -78,10 +80,21 @@ class Call:
         self.answer = answer
         self.report = report
         self.model = ""
+        self.first = ""
+        """The provider with which the route begins."""
         self.stream = False
         self.strict = False
         self.deadline = 0.0
         self._decoded: Request | None = None
+
+    def route(self) -> Route:
+        """Where the body wants to go. Raises `MalformedBody` and `UnknownModel`."""
+        seen = peek(self.inbound.body)
+        if not isinstance(seen.model, str) or not seen.model:
+            raise MalformedBody("model: the name of a model is required", param="model")
+        self.model = self.report.model = seen.model
+        self.stream = self.answer.stream = self.report.stream = seen.stream is True
+        return self.core.route(seen.model)
 
     def request(self) -> Request:
         """The body in the hub, decoded once however many targets are tried."""
@@ -89,12 +102,16 @@ class Call:
             self._decoded = self.dialect.decode_request(self.inbound.body)
         return self._decoded
 
-    def wait(self) -> float:
-        """How long to wait for the upstream before a ping is due or the total patience runs out, in seconds."""
-        left = self.deadline - self.core.clock.now()
+    def wait(self, *, may_ping: bool = True) -> float:
+        """How long to wait for the upstream before a ping is due or the total patience runs out, in seconds; 0 when a
+        ping is due now."""
+        now = self.core.clock.now()
+        left = self.deadline - now
         if left <= 0:
             raise UpstreamTimeout("the request took longer than its total timeout", phase="total")
-        return min(left, self.core.ping_every)
+        if not (self.stream and may_ping):
+            return left
+        return max(0.0, min(left, self.answer.quiet_since + max(self.core.ping_every, _LEAST_PING) - now))
 
 
 class Sent(msgspec.Struct):
@@ -116,13 +133,27 @@ class Sent(msgspec.Struct):
     def streams(self) -> bool:
         return (self.head.get(b"content-type") or b"").lower().startswith(b"text/event-stream")
 
-    def refusal(self, status: int, data: bytes, headers: RawHeaders) -> UpstreamError:
+    def refusal(self, status: int, data: bytes) -> UpstreamError:
         """The provider's error, as it will be told. `status` 0: it stood inside an answer whose status was 200."""
+        headers = response_headers(self.head)
+        if status == 0:
+            headers = [(b"content-type", b"application/json"), *(pair for pair in headers if pair[0] != b"content-type")]
+        data = without_keys(data, self.endpoint)
         error = self.upstream.decode_error(status, self.headers, data, self.endpoint.provider)
         if self.own_key and error.category == "authentication":
             # A key of ours that the provider refuses is our trouble: a 401 would send callers looking at theirs.
             error.status = 502
-        return Verbatim(error, headers, data) if self.verbatim else error
+        verbatim = self.verbatim and (status > 0 or data.lstrip().startswith(b"{"))
+        return Verbatim(error, headers, data) if verbatim else error
+
+
+def without_keys(data: bytes, endpoint: Endpoint) -> bytes:
+    """A provider's words without our key, in case it repeats what it was shown."""
+    for _, value in endpoint.auth:
+        key = value.removeprefix(b"Bearer ")
+        if len(key) >= _LEAST_KEY and key in data:
+            data = data.replace(key, mask(key.decode("latin-1")).encode())
+    return data
 
 
 class Verbatim(UpstreamRefused):
@@ -135,10 +166,19 @@ class Verbatim(UpstreamRefused):
             status=error.status,
             category=error.category,
             code=error.code,
+            param=error.param,
             retry_after=error.retry_after,
         )
         self.headers = headers
         self.body = body
+
+
+def untouched(call: Call, endpoint: Endpoint) -> bytes:
+    """The caller's own bytes, with the model's name swapped and our carriers taken out where there are any."""
+    body = call.inbound.body
+    if carrier.carries(body):
+        body = call.dialect.scrub(body, endpoint.issuer)
+    return body if endpoint.model == call.model else swap_model(body, endpoint.model)
 
 
 def reply_for(call: Call, sent: Sent) -> Reply:
@@ -155,11 +195,38 @@ def reply_for(call: Call, sent: Sent) -> Reply:
     )
 
 
-async def next_chunk(call: Call, exchange: Exchange, *, may_ping: bool = True) -> bytes:
-    """The next bytes of an answer's body, b"" at its end. While it is silent the caller gets pings."""
+async def head_of(call: Call, exchange: Exchange) -> Head:
+    """The head of the answer. While it does not come the caller gets pings."""
     while True:
-        chunk = await exchange.read(call.wait())
+        wait = call.wait()
+        if not wait:
+            await call.answer.ping()
+            continue
+        head = await exchange.head(wait)
+        if head is not None:
+            return head
+
+
+async def next_chunk(call: Call, exchange: Exchange, *, may_ping: bool = True) -> bytes:
+    """The next bytes of an answer's body, b"" at its end. The caller gets pings while it gets nothing else: also when the
+    provider does send, but only what is still held back."""
+    while True:
+        wait = call.wait(may_ping=may_ping)
+        if not wait:
+            await call.answer.ping()
+            continue
+        chunk = await exchange.read(wait)
         if chunk is not None:
             return chunk
-        if may_ping:
-            await call.answer.ping()
+
+
+async def body_of(call: Call, exchange: Exchange) -> bytes:
+    """All of a body that is wanted in one piece."""
+    pieces: list[bytes] = []
+    size = 0
+    while piece := await next_chunk(call, exchange):
+        pieces.append(piece)
+        size += len(piece)
+        if size > _BODY_MOST:
+            raise UpstreamGarbled(f"the answer is larger than {_BODY_MOST} bytes")
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)

@@ -6,46 +6,65 @@ gateway, and the key that was meant for the gateway. In another dialect only the
 
 from __future__ import annotations
 
+from typing import assert_never
+
 import msgspec
 
 from dragoman import __version__
 from dragoman.errors import NoCredential
-from dragoman.route.target import Credentials, Endpoint, PassThrough
+from dragoman.route.target import Endpoint, PassThrough
 from dragoman.wire.http import HOP_BY_HOP, Head, Inbound, RawHeaders
 
 CREDENTIAL_HEADERS = frozenset({b"authorization", b"x-api-key", b"x-goog-api-key", b"api-key"})
-OWN_KEY_HEADER = b"x-dragoman-key"
+_OWN = b"x-dragoman-"
+OWN_KEY_HEADER = _OWN + b"key"
 USER_AGENT = b"dragoman/" + __version__.encode()
 
 # Rewritten for each connection, or decided by the gateway.
-_NOT_FORWARDED = HOP_BY_HOP | CREDENTIAL_HEADERS | {b"host", b"content-length", b"content-encoding", b"expect"}
+_NOT_FORWARDED = HOP_BY_HOP | CREDENTIAL_HEADERS | {b"host", b"content-length", b"expect"}
+_CODINGS = frozenset({b"accept-encoding", b"content-encoding"})
 
 
 class Caller(msgspec.Struct, frozen=True):
     """Who asks. `name` is that of its gateway key, empty where none is asked for. `kept` are the credential headers
-    that were not the gateway's key, to be shown to a provider if that is wished. `apart`: the gateway's key came in
-    its own header, so that what stands in the customary place is meant for the provider."""
+    that were not the gateway's key, to be shown to a provider if that is wished; `queried`: such a key stands in the query.
+    `apart`: the gateway's key came in its own header, so that what stands in the customary place is meant for the provider."""
 
     name: str = ""
     kept: tuple[tuple[bytes, bytes], ...] = ()
+    queried: bool = False
     apart: bool = False
 
     def __repr__(self) -> str:
         return f"Caller({self.name!r})"
 
 
-def credential(holder: Endpoint | PassThrough, caller: Caller, *, native: bool) -> tuple[RawHeaders, bool]:
-    """The credential headers for a provider, and whether they are the gateway's own. `native`: the caller speaks the
-    provider's own dialect, so a key of the caller's stands in the right place. Raises `NoCredential`."""
-    mode: Credentials = holder.credentials
-    if (
-        native
-        and caller.kept
-        and (mode == "caller" or (mode == "auto" and (caller.apart or not holder.auth) and not holder.keyless))
-    ):
+def brings_own(holder: Endpoint | PassThrough, caller: Caller) -> bool:
+    """Whether the caller's own credential is to be used, where the caller speaks the provider's own dialect."""
+    match holder.credentials:
+        case "gateway":
+            return False
+        case "caller":
+            return bool(caller.kept) or caller.queried
+        case "auto":
+            wished = caller.apart or not holder.auth
+            return wished and not holder.keyless and (bool(caller.kept) or caller.queried)
+        case _:
+            assert_never(holder.credentials)
+
+
+def credential(holder: Endpoint | PassThrough, caller: Caller, *, trusted: bool) -> tuple[RawHeaders, bool]:
+    """The credential headers for a provider, and whether they are the gateway's own. `trusted`: a key of the caller's may
+    be meant for this provider, and stands in the right place. Raises `NoCredential`."""
+    if trusted and brings_own(holder, caller):
         return list(caller.kept), False
-    if mode != "caller" and (holder.auth or holder.keyless):
+    if holder.credentials != "caller" and (holder.auth or holder.keyless):
         return list(holder.auth), True
+    if holder.credentials == "caller":
+        raise NoCredential(
+            f"the provider {holder.provider} is used with the caller's own key only, and this request brings none for it",
+            provider=holder.provider,
+        )
     raise NoCredential(
         f"there is no key for the provider {holder.provider}: set it in the environment or under "
         f"providers.{holder.provider}.api_key in the configuration",
@@ -53,9 +72,15 @@ def credential(holder: Endpoint | PassThrough, caller: Caller, *, native: bool) 
     )
 
 
-def request_headers(inbound: Inbound, endpoint: Endpoint, caller: Caller, *, verbatim: bool) -> tuple[RawHeaders, bool]:
-    """The headers for an endpoint, and whether the credential among them is the gateway's own."""
-    auth, own = credential(endpoint, caller, native=verbatim)
+def request_headers(
+    inbound: Inbound, endpoint: Endpoint, caller: Caller, *, verbatim: bool, first: bool = True
+) -> tuple[RawHeaders, bool]:
+    """The headers for an endpoint, and whether the credential among them is the gateway's own.
+
+    `first`: the endpoint is of the provider that the route begins with. A caller's key is meant for that one; a provider
+    further down the chain sees it only where the configuration says so (`credentials: caller`)."""
+    trusted = verbatim and (first or endpoint.credentials == "caller")
+    auth, own = credential(endpoint, caller, trusted=trusted)
     if not verbatim:
         headers: RawHeaders = [
             (b"content-type", b"application/json"),
@@ -63,7 +88,7 @@ def request_headers(inbound: Inbound, endpoint: Endpoint, caller: Caller, *, ver
             (b"user-agent", USER_AGENT),
         ]
     else:
-        headers = forwarded(inbound, keep_encoding=False)
+        headers = [pair for pair in forwarded(inbound) if pair[0] not in _CODINGS]
     # The answer's beginning must be readable: an error can stand in it.
     headers.append((b"accept-encoding", b"identity"))
     said = {name for name, _ in headers}
@@ -73,29 +98,31 @@ def request_headers(inbound: Inbound, endpoint: Endpoint, caller: Caller, *, ver
 
 def passed_headers(inbound: Inbound, target: PassThrough, caller: Caller) -> tuple[RawHeaders, bool]:
     """The headers for a native pass-through: nothing is looked at, so the encoding stays the caller's business."""
-    auth, own = credential(target, caller, native=True)
-    headers = forwarded(inbound, keep_encoding=True)
+    auth, own = credential(target, caller, trusted=True)
+    headers = forwarded(inbound)
     said = {name for name, _ in headers}
     headers += [pair for pair in target.headers if pair[0] not in said]
     return headers + auth, own
 
 
-def forwarded(inbound: Inbound, *, keep_encoding: bool) -> RawHeaders:
+def forwarded(inbound: Inbound) -> RawHeaders:
     dropped = _named_by_connection(inbound.headers)
     return [
         (name, value)
         for name, value in inbound.headers
-        if name not in _NOT_FORWARDED
-        and name not in dropped
-        and not name.startswith(b"x-dragoman-")
-        and (keep_encoding or name != b"accept-encoding")
+        if name not in _NOT_FORWARDED and name not in dropped and not name.startswith(_OWN)
     ]
 
 
 def passed_back(head: Head) -> RawHeaders:
-    """The headers of a provider's answer for the caller: all but those about the connection."""
+    """The headers of a provider's answer for the caller: all but those about the connection, and those that another
+    gateway of this kind has put there."""
     dropped = _named_by_connection(head.headers)
-    return [(name, value) for name, value in head.headers if name not in HOP_BY_HOP and name not in dropped]
+    return [
+        (name, value)
+        for name, value in head.headers
+        if name not in HOP_BY_HOP and name not in dropped and not name.startswith(_OWN)
+    ]
 
 
 def response_headers(head: Head, *, stream: bool = False) -> RawHeaders:
@@ -106,10 +133,14 @@ def response_headers(head: Head, *, stream: bool = False) -> RawHeaders:
     return headers
 
 
+def without_key(query: bytes) -> bytes:
+    """A query without the key that stands in it."""
+    if b"key=" not in query:
+        return query
+    return b"&".join(field for field in query.split(b"&") if not field.startswith(b"key="))
+
+
 def _named_by_connection(headers: RawHeaders) -> frozenset[bytes]:
     """RFC 9110, 7.6.1: `Connection` names further headers that end here."""
-    for name, value in headers:
-        if name == b"connection":
-            named = frozenset(item.strip().lower() for item in value.split(b","))
-            return named - {b"close", b"keep-alive"}
-    return frozenset()
+    named = [item.strip().lower() for name, value in headers if name == b"connection" for item in value.split(b",")]
+    return frozenset(named)

@@ -6,40 +6,67 @@ the connection and the gateway's key stay behind, and the provider's key is put 
 
 from __future__ import annotations
 
-from dragoman.errors import DragomanError
-from dragoman.flow.call import Clock
-from dragoman.flow.envelope import Caller, passed_back, passed_headers
+from dragoman.errors import DragomanError, UpstreamGarbled, UpstreamTimeout
+from dragoman.flow.call import Report
+from dragoman.flow.envelope import passed_back, passed_headers, without_key
 from dragoman.route.target import PassThrough
-from dragoman.wire.http import Inbound, Outbound, Transport, UpstreamRequest
+from dragoman.wire.http import Clock, Exchange, Head, Inbound, Outbound, RawHeaders, Transport, UpstreamRequest
 
-_FOREVER = 3600.0
+_BODILESS = frozenset({204, 304})
 
 
 async def forward(
-    transport: Transport, target: PassThrough, path: str, inbound: Inbound, caller: Caller, *, out: Outbound, clock: Clock
+    transport: Transport, target: PassThrough, path: str, inbound: Inbound, report: Report, *, out: Outbound, clock: Clock
 ) -> None:
     """`path` begins with a slash and is as it stood on the wire. Raises while nothing has been sent; later failures break
-    the connection off, so that half an answer cannot pass for a whole one."""
-    headers, _ = passed_headers(inbound, target, caller)
-    url = f"{target.root}{path}" + (f"?{inbound.query.decode('latin-1')}" if inbound.query else "")
-    started = clock.now()
+    the connection off, so that half an answer cannot pass for a whole one, and stand in the report."""
+    headers, own_key = passed_headers(inbound, target, report.caller)
+    query = inbound.query
+    if own_key and any(name == b"x-goog-api-key" for name, _ in target.auth):
+        # Such a provider looks for its key in both places, and ours is to count.
+        query = without_key(query)
+    url = f"{target.root}{path}" + (f"?{query.decode('latin-1')}" if query else "")
+    deadline = clock.now() + target.timeouts.total
     exchange = await transport.open(
         UpstreamRequest(method=inbound.method, url=url, headers=headers, body=inbound.body, timeouts=target.timeouts)
     )
     try:
-        head = None
-        while head is None:
-            head = await exchange.head(_FOREVER)
-        await out.start(head.status, [*passed_back(head), (b"x-dragoman-provider", target.provider.encode())])
+        head = await exchange.head(max(0.0, deadline - clock.now()))
+        if head is None:
+            raise _too_long(target)
+        if not 200 <= head.status < 600:
+            raise UpstreamGarbled(f"the provider answered with status {head.status}", provider=target.provider)
+        report.first_byte = clock.now()
+        await out.start(head.status, _headers(head, target))
         try:
-            while (chunk := await exchange.read(max(0.0, started + target.timeouts.total - clock.now()))) != b"":
-                if chunk is None:
-                    out.abort()
-                    return
-                await out.write(chunk)
-        except DragomanError:
+            await _copy(exchange, out, deadline, clock, target)
+        except DragomanError as error:
+            report.error = error
             out.abort()
-            return
-        await out.finish()
+        else:
+            await out.finish()
+        report.status = head.status
     finally:
         exchange.close()
+
+
+async def _copy(exchange: Exchange, out: Outbound, deadline: float, clock: Clock, target: PassThrough) -> None:
+    while True:
+        chunk = await exchange.read(max(0.0, deadline - clock.now()))
+        if chunk is None:
+            raise _too_long(target)
+        if not chunk:
+            return
+        await out.write(chunk)
+
+
+def _headers(head: Head, target: PassThrough) -> RawHeaders:
+    headers = [*passed_back(head), (b"x-dragoman-provider", target.provider.encode("ascii", "replace"))]
+    if head.status in _BODILESS:
+        # A length here speaks of another answer's body.
+        headers = [pair for pair in headers if pair[0] != b"content-length"]
+    return headers
+
+
+def _too_long(target: PassThrough) -> UpstreamTimeout:
+    return UpstreamTimeout("the request took longer than its total timeout", phase="total", provider=target.provider)

@@ -1,58 +1,74 @@
 """Streamed answers: passed on untouched, or event by event through the hub.
 
 Both hold the head back until there is something to see. What goes wrong before that can still go right with another
-target, so it is an `Outcome` and not yet an answer.
+target, so it is an `Outcome` and not yet an answer. What goes wrong later is told within the stream.
+
+A stream is whole when the dialect's last event has come, whatever becomes of the connection after it; or when it ended
+properly after everything but that event, which several servers leave out (`Dialect.ends`). Anything else broke off.
 """
 
 from __future__ import annotations
 
-from dragoman.errors import DragomanError, UpstreamGarbled
+import msgspec
+
+from dragoman.dialects.base import Reply
+from dragoman.errors import DragomanError, UpstreamError, UpstreamGarbled
 from dragoman.flow.answer import SSE_HEADERS
 from dragoman.flow.call import Call, Sent, next_chunk, reply_for
 from dragoman.flow.envelope import response_headers
-from dragoman.ir.events import Delta, Event, Fault, Finish, Open, Sealed
+from dragoman.ir.estimate import tokens_of
+from dragoman.ir.events import Delta, Event, Fault, Finish, Open, Sealed, Start
 from dragoman.ir.request import Reasoning, Refusal, Text
+from dragoman.ir.usage import Usage
 from dragoman.route.plan import Outcome
+from dragoman.wire.http import Exchange
 from dragoman.wire.sse import Aligner, SseParser
 
 _HELD_MOST = 1024 * 1024
 """No more than this is held back before the first content, in bytes."""
-_METERED = 8 * 1024
-"""Usage and the end are looked for in the last so many bytes of a verbatim stream."""
+_RECENT = 8 * 1024
+"""Usage, the end and an error are looked for in the last so many bytes of a verbatim stream."""
+_AFTERWORD = 1.0
+"""Seconds in which something may still follow a verbatim stream's last event."""
 _LINGER = 0.1
-"""Seconds to wait for the proper end of a body after the last event, so that its connection can be used again."""
+"""Seconds to wait for the proper end of a body after its last event, so that its connection can be used again."""
+
+
+# ---------------------------------------------------------------- T0
 
 
 async def relay(call: Call, sent: Sent) -> Outcome:
-    """T0: the provider's bytes, whole events at a time, so that pings and errors of ours can stand between them."""
+    """The provider's bytes, whole events at a time, so that pings and errors of ours can stand between them."""
     held, error = await _until_content(call, sent)
     if error is not None:
         return Outcome(error)
     answer, upstream = call.answer, sent.upstream
     call.report.first_byte = call.core.clock.now()
     await answer.begin(200, response_headers(sent.head, stream=True))
-    aligner = Aligner()
-    recent = b""
-    chunk = held
+    aligner, chunk, recent = Aligner(), held, b"\n"
+    ended = False
+    failure: DragomanError | None = None
     try:
         while chunk:
             ready = aligner.feed(chunk)
             if ready:
-                recent = (recent + ready)[-_METERED:]
+                answer.torn = not aligner.between
+                recent = (recent + ready)[-_RECENT:]
+                ended = ended or upstream.ends(recent[-len(ready) - 1 :], closed=False)
                 await answer.write(ready)
-            chunk = await next_chunk(call, sent.exchange, may_ping=aligner.between)
+            chunk = await (_afterword(sent.exchange) if ended else next_chunk(call, sent.exchange, may_ping=aligner.between))
+    except DragomanError as broken:
+        failure = broken
     finally:
-        call.report.usage = upstream.usage_of(held[:_METERED], recent)
-    ended = any(mark in recent for mark in upstream.terminal)
-    rest = aligner.rest
-    if not ended and any(mark in rest for mark in upstream.terminal):
-        # Several servers leave out the last blank line.
-        ended = True
-        await answer.write(rest)
-    if not ended:
-        raise UpstreamGarbled("the stream broke off before its end", provider=sent.endpoint.provider)
-    await answer.finish()
-    return Outcome(committed=True)
+        call.report.usage = upstream.usage_of(held[:_RECENT], recent)
+    if ended or (failure is None and upstream.ends(recent + aligner.rest, closed=True)):
+        await answer.finish(aligner.rest)
+        return Outcome(committed=True)
+    told = _last_error(sent, recent)
+    if told is not None:
+        # The provider's own words have reached the caller already.
+        await answer.finish()
+    return Outcome(told or failure or UpstreamGarbled("the stream broke off before its end"), committed=True)
 
 
 async def _until_content(call: Call, sent: Sent) -> tuple[bytes, DragomanError | None]:
@@ -65,55 +81,103 @@ async def _until_content(call: Call, sent: Sent) -> tuple[bytes, DragomanError |
         for frame in parser.feed(chunk) if chunk else parser.end():
             match sent.upstream.sniff(frame):
                 case "error":
-                    return b"", sent.refusal(0, frame.data, [(b"content-type", b"application/json")])
+                    return b"", sent.refusal(0, frame.data)
                 case "content":
                     return held, None
                 case "wait":
                     pass
         if not chunk:
-            if not held.strip():
-                return b"", UpstreamGarbled("the stream was empty", provider=sent.endpoint.provider)
-            break
+            return b"", UpstreamGarbled("the stream was empty" if not held.strip() else "the stream ended without an answer")
     return held, None
 
 
+async def _afterword(exchange: Exchange) -> bytes:
+    """What follows the last event. The answer is whole, so nothing that happens here is a failure."""
+    try:
+        return await exchange.read(_AFTERWORD) or b""
+    except UpstreamError:
+        return b""
+
+
+def _last_error(sent: Sent, recent: bytes) -> UpstreamError | None:
+    """The error that the provider itself has put at the end of the stream."""
+    frames = SseParser().feed(recent + b"\n\n")
+    if len(recent) == _RECENT:
+        del frames[:1]  # it lacks its beginning
+    for frame in reversed(frames):
+        match sent.upstream.sniff(frame):
+            case "error":
+                return sent.refusal(0, frame.data)
+            case "content":
+                return None
+            case "wait":
+                pass
+    return None
+
+
+# ---------------------------------------------------------------- T2
+
+
 async def translate(call: Call, sent: Sent) -> Outcome:
-    """T2: frames to events to the caller's frames."""
-    answer = call.answer
+    """Frames to events to the caller's frames."""
+    answer, report = call.answer, call.report
+    reply = reply_for(call, sent)
+    encoder = call.dialect.stream_encoder(reply)
     parser, decoder = SseParser(), sent.upstream.stream_decoder(sent.endpoint.issuer)
-    encoder = call.dialect.stream_encoder(reply_for(call, sent))
     out: list[bytes] = []
-    chunk = b""
+    usage: Usage | None = None
+    said = 0
     shown = over = False
-    while not over:
-        chunk = await next_chunk(call, sent.exchange)
-        events: list[Event] = []
-        for frame in parser.feed(chunk) if chunk else parser.end():
-            events += decoder.feed(frame)
-        if not chunk:
-            events += decoder.end()
-            over = True
-        for event in events:
-            if isinstance(event, Fault):
-                if out and shown:
-                    await answer.write(b"".join(out))
-                return Outcome(event.error, committed=shown)
-            if isinstance(event, Finish):
-                call.report.usage = event.usage or call.report.usage
-                over = True
-            shown = shown or _shows(event)
-            out.append(encoder.feed(event))
-        if shown and out:
-            if not answer.content:
-                call.report.first_byte = call.core.clock.now()
-                await answer.begin(200, SSE_HEADERS)
-            await answer.write(b"".join(out))
-            out.clear()
+    chunk = b"..."
+    try:
+        while chunk and not over:
+            chunk = await next_chunk(call, sent.exchange)
+            events: list[Event] = []
+            for frame in parser.feed(chunk) if chunk else parser.end():
+                events += decoder.feed(frame)
+            if not chunk:
+                events += decoder.end()
+            fault = events.pop() if events and isinstance(events[-1], Fault) else None
+            for event in events:
+                if isinstance(event, Delta):
+                    said += len(event.text)
+                elif isinstance(event, Start | Finish):
+                    usage = event.usage or usage
+                    over = over or isinstance(event, Finish)
+                shown = shown or _shows(event)
+                out.append(encoder.feed(event))
+            if shown and out:
+                if not answer.content:
+                    report.first_byte = call.core.clock.now()
+                    await answer.begin(200, SSE_HEADERS)
+                await answer.write(b"".join(out))
+                out.clear()
+            if isinstance(fault, Fault):
+                return Outcome(fault.error, committed=shown)
+    finally:
+        report.usage = usage if over and usage is not None else _so_far(usage, reply, said)
     await answer.finish()
     if chunk:
-        # The caller has its answer. What is left is the body's end, without which the connection is lost.
-        await sent.exchange.read(_LINGER)
+        await _linger(call, sent.exchange)
     return Outcome(committed=True)
+
+
+async def _linger(call: Call, exchange: Exchange) -> None:
+    """The caller has its answer. What is left is the body's end, without which the connection cannot be used again."""
+    until = call.core.clock.now() + _LINGER
+    try:
+        while await exchange.read(max(0.0, until - call.core.clock.now())):
+            pass
+    except UpstreamError:
+        return
+
+
+def _so_far(counted: Usage | None, reply: Reply, said: int) -> Usage:
+    """What an answer has cost that broke off, or that nobody counted. `said`: characters of it so far."""
+    output = tokens_of(said)
+    if counted is None:
+        return Usage(input=reply.input_estimate, output=output, estimated=True)
+    return msgspec.structs.replace(counted, output=max(counted.output, output), estimated=True)
 
 
 def _shows(event: Event) -> bool:

@@ -72,7 +72,7 @@ def _value(file: BinaryIO, kind: int) -> Any:
         return _text(file, _LONGEST)
     if kind == _ARRAY:
         inner, count = _number(file, "<I"), _number(file, "<Q")
-        if count > _LONGEST:
+        if count > _LONGEST or inner == _ARRAY:
             raise OverflowError
         return [_value(file, inner) for _ in range(count)]
     return _number(file, _SCALARS[kind])

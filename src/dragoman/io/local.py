@@ -25,10 +25,10 @@ import json
 import os
 import re
 import secrets
-import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import IO, Any
@@ -75,6 +75,7 @@ class LocalModel:
         threads: int | None = None,
         context: int = 4096,
         parallel: int = 2,
+        cache: bool = True,
         port: int = 0,
     ) -> None:
         self.path = path
@@ -91,7 +92,11 @@ class LocalModel:
         """Of this process alone: nobody else on this machine can use the model."""
         self._head = head
         self._threads = threads
+        self.threads = threads or (1 if shipped else max(1, _cores() - 1))
+        """That write an answer. One writes faster than two where the model is small, and stands a busy machine far better:
+        they would wait for each other after every layer."""
         self._parallel = parallel
+        self._cache = cache
         self._port = port
         self._process: subprocess.Popen[bytes] | None = None
         self._turn = threading.Lock()
@@ -104,10 +109,15 @@ class LocalModel:
         threads: int | None = None,
         context: int = 4096,
         parallel: int = 2,
+        cache: bool = True,
         port: int = 0,
     ) -> LocalModel:
-        """The GGUF file at `path`, or the model that comes with Dragoman. `threads` None: as many as the machine has
-        cores. `context` in tokens. `parallel`: answers at a time. `port` 0: any free one. Raises `LocalUnavailable`."""
+        """The GGUF file at `path`, or the model that comes with Dragoman. `threads` None: what suits the model.
+        `context` in tokens. `parallel`: answers at a time. `cache`: what two prompts have in common is computed once.
+        `port` 0: any free one. Raises `LocalUnavailable`.
+
+        Without cache and with one answer at a time, the same request at temperature 0 has the same answer, always.
+        Otherwise the last bits of the numbers depend on what was computed before and beside it, and now and then a word."""
         if context < LEAST_CONTEXT:
             raise LocalUnavailable(f"local.context is {context}; the local model needs at least {LEAST_CONTEXT} tokens")
         if not 1 <= parallel <= MOST_PARALLEL:
@@ -122,6 +132,7 @@ class LocalModel:
             threads=threads,
             context=context,
             parallel=parallel,
+            cache=cache,
             port=port,
         )
 
@@ -134,11 +145,17 @@ class LocalModel:
     def running(self) -> bool:
         return bool(self.base_url) and self._process is not None and self._process.poll() is None
 
+    @property
+    def pid(self) -> int | None:
+        """Of llama.cpp's process."""
+        return self._process.pid if self._process is not None else None
+
     def start(self, timeout: float = 120.0) -> None:
         """Blocks until the model is loaded, `timeout` seconds at most. Raises `LocalUnavailable`, also when `stop` is
         called meanwhile."""
         if self.running:
             return
+        self.stop()
         self._check_memory()
         process, log = self._spawn(), bytearray()
         with self._turn:
@@ -187,12 +204,9 @@ class LocalModel:
         # -I -S: nothing of this folder, of the user's or of the environment stands in for anybody's modules. Where the
         # packages are, the settings say.
         program = [sys.executable, "-I", "-S", str(Path(__file__).with_name("local_child.py"))]
-        inherited = {name: value for name, value in os.environ.items() if _INHERITED.fullmatch(name.upper())}
-        # A failed assertion would call a debugger.
-        inherited["GGML_NO_BACKTRACE"] = "1"
         pipe = subprocess.PIPE
         try:
-            return subprocess.Popen(program, stdin=pipe, stdout=pipe, stderr=pipe, env=inherited)  # noqa: S603 - our own file
+            return subprocess.Popen(program, stdin=pipe, stdout=pipe, stderr=pipe, env=environment_of(os.environ))  # noqa: S603 - our own file
         except OSError as error:
             raise LocalUnavailable(f"the local model's process could not be started: {error.strerror}") from error
 
@@ -209,8 +223,11 @@ class LocalModel:
             "key": self.api_key.reveal(),
             "context": self.context,
             "parallel": self._parallel,
-            "threads": self._threads,
+            "cache": self._cache,
+            "threads": self.threads,
+            "prompt_threads": self._threads or _cores(),
             "template": _template() if self.shipped else "",
+            "embeddings": self.shipped,
         }
         try:
             process.stdin.write(json.dumps(settings).encode() + b"\n")
@@ -242,12 +259,19 @@ class LocalModel:
         if "error" in said:
             return f"llama.cpp could not load {self.path}: {said['error']}"
         match -code:
-            case signal.SIGKILL:
+            case 9:  # SIGKILL
                 return f"llama.cpp was killed while it loaded {self.path}; most likely there was not enough memory"
-            case signal.SIGILL:
+            case 4:  # SIGILL
                 return "llama.cpp stopped: this machine's processor lacks instructions that the installed build needs"
             case _:
                 return f"llama.cpp ended while it loaded {self.path} (exit code {code})"
+
+
+def environment_of(ours: Mapping[str, str]) -> dict[str, str]:
+    """The child's environment variables."""
+    inherited = {name: value for name, value in ours.items() if _INHERITED.fullmatch(name.upper())}
+    # A failed assertion would call a debugger, and threads that wait would keep the cores from everybody else.
+    return {"GGML_NO_BACKTRACE": "1", "OMP_WAIT_POLICY": "passive", **inherited}
 
 
 def _shipped() -> Path:
@@ -273,6 +297,11 @@ def _head_of(file: Path, where: str) -> Head:
         raise LocalUnavailable(f"{where}{file} cannot be read: {error.strerror}") from None
 
 
+def _cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
 def _collect(pipe: IO[bytes], into: bytearray) -> None:
     """Until the child closes it, which it does once it listens: a full pipe would stop it."""
     with pipe:
@@ -286,7 +315,7 @@ def _template() -> str:
 
 def _reason(reasons: list[str]) -> str:
     """llama.cpp goes from the particular to the general, one line for each caller up the stack."""
-    return reasons[0].removeprefix("error loading model: ")
+    return re.sub(r"^(error loading model[^:]*: )+", "", reasons[0])
 
 
 def free_memory() -> int | None:

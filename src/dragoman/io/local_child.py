@@ -63,14 +63,18 @@ def serve(settings: dict[str, Any]) -> Any:
     params.n_parallel = settings["parallel"]
     # One pool of context for all slots: each request may fill it.
     params.kv_unified = True
-    if settings["threads"]:
-        params.cpuparams.n_threads = settings["threads"]
+    params.cpuparams.n_threads = settings["threads"]
+    params.cpuparams_batch.n_threads = settings["prompt_threads"]
     if settings["template"]:
         params.chat_template = settings["template"]
+    if settings["embeddings"]:
+        params.embedding = True
+        params.pooling_type = llama.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
     # What was asked for, or an error: no silent shrinking to fit.
     params.fit_params = False
     params.warmup = False
-    params.cache_ram_mib = 256
+    params.cache_prompt = settings["cache"]
+    params.cache_ram_mib = 256 if settings["cache"] else 0
     params.ui = False
     params.endpoint_slots = False
     params.verbosity = 1

@@ -6,7 +6,8 @@
           Connection   bytes -> head, body, end, failure            (connection.py)
     HttpExchange       one request and its answer, over one Connection (or two: see below)
 
-No task is made for a request, and no future when what is asked for has come already.
+No task is made for a request that finds an idle connection (unless its body is large), and no future when what is asked
+for has come already.
 
 **When a request is sent twice.** A server may close an idle connection in the moment in which the next
 request is written to it. So, and only so: the connection had served a request before, the peer closed or
@@ -21,10 +22,11 @@ answers like any other.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -108,9 +110,10 @@ class HttpTransport(Transport):
         self._closed = False
         self._resent = 0
 
-    async def open(self, request: UpstreamRequest) -> HttpExchange:
-        """Connect (or take an idle connection) and send. Returns when the request has been written, or as soon as
-        an answer to a part of it has come. Raises `RequestError` for what cannot be put into a request."""
+    async def open(self, request: UpstreamRequest, wait: float = math.inf) -> HttpExchange:
+        """Connect (or take an idle connection) and send. Returns when the request has been written, as soon as an
+        answer to a part of it has come, or after `wait` seconds. Raises `RequestError` for what cannot be put into a
+        request."""
         loop = self._loop
         if loop is None:
             loop = self._loop = asyncio.get_running_loop()
@@ -122,11 +125,12 @@ class HttpTransport(Transport):
         now = loop.time()
         connection = destination.pool.take(now)
         if connection is None:
-            await exchange.start_fresh(now)
+            await exchange.start(exchange.start_fresh(now), now + wait)
         elif len(request.body) <= PIECE:
             exchange.send_whole(connection, now)
         else:
-            await exchange.send_in_pieces(connection)
+            exchange.hold(connection)
+            await exchange.start(exchange.send_in_pieces(connection), now + wait)
         return exchange
 
     async def aclose(self) -> None:
@@ -216,8 +220,8 @@ class HttpExchange:
         "_loop",
         "_pool",
         "_request",
-        "_resending",
         "_reused",
+        "_sending",
         "_sent_at",
         "_silent_since",
         "_timeouts",
@@ -234,12 +238,29 @@ class HttpExchange:
         self._request: UpstreamRequest | None = request  # until it can no longer be needed for sending it again
         self._timeouts = request.timeouts
         self._connection: Connection | None = None
-        self._resending: asyncio.Task[None] | None = None
+        self._sending: asyncio.Task[None] | None = None
         self._reused = False
         self._sent_at: float | None = None
         self._silent_since: float | None = None
 
     # Sending
+
+    def hold(self, connection: Connection) -> None:
+        """From here on `close` sees to the connection, whether or not anything is ever sent over it."""
+        self._connection = connection
+
+    async def start(self, sending: Coroutine[None, None, None], until: float) -> None:
+        """Send, or at `until` (loop time) leave what is not done yet to a task that `head` waits for."""
+        if until == math.inf:
+            await sending
+            return
+        self._sending = self._loop.create_task(sending)
+        self._sending.add_done_callback(_look_at)
+        try:
+            await self._is_sent(until)
+        except BaseException:
+            self.close()
+            raise
 
     async def start_fresh(self, now: float) -> None:
         """Send over a connection that is not at hand: a new one, or one that somebody gives back."""
@@ -323,9 +344,9 @@ class HttpExchange:
 
     def close(self) -> None:
         """See `wire.http.Exchange`."""
-        resending, self._resending = self._resending, None
-        if resending is not None:
-            resending.cancel()
+        sending, self._sending = self._sending, None
+        if sending is not None:
+            sending.cancel()
         connection, self._connection = self._connection, None
         self._request = None
         if connection is None:
@@ -340,7 +361,7 @@ class HttpExchange:
         until = now + wait
         patience = self._timeouts.first_byte
         while True:
-            if self._resending is not None and not await self._is_resent(until):
+            if self._sending is not None and not await self._is_sent(until):
                 return None
             connection = self._connection
             if connection is None:
@@ -399,22 +420,23 @@ class HttpExchange:
         self._transport.count_resent()
         self._pool.discard_older(connection.idle_since)
         # A task, because `head` must return after `wait` seconds however long the connecting takes.
-        self._resending = self._loop.create_task(self._resend())
-        self._resending.add_done_callback(_look_at)
+        self._sending = self._loop.create_task(self._resend())
+        self._sending.add_done_callback(_look_at)
 
     async def _resend(self) -> None:
         await self.start_fresh(self._loop.time())
         self._reused = False  # whatever becomes of it now, there is no third time
 
-    async def _is_resent(self, until: float) -> bool:
-        resending = self._resending
-        assert resending is not None
-        if not resending.done():
-            await asyncio.wait({resending}, timeout=max(0.0, until - self._loop.time()))
-        if not resending.done():
+    async def _is_sent(self, until: float) -> bool:
+        """Whether what the task does is done; raises what went wrong with it."""
+        sending = self._sending
+        assert sending is not None
+        if not sending.done():
+            await asyncio.wait({sending}, timeout=max(0.0, until - self._loop.time()))
+        if not sending.done():
             return False
-        self._resending = None
-        resending.result()
+        self._sending = None
+        sending.result()
         return True
 
 

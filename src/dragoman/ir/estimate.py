@@ -20,7 +20,11 @@ def input_tokens(request: Request) -> int:
             characters += _characters(part)
     for tool in request.tools:
         characters += len(tool.name) + len(tool.description or "") + len(bytes(tool.schema))
-    return max(1, tokens + characters // _CHARACTERS_PER_TOKEN)
+    return max(1, tokens + tokens_of(characters))
+
+
+def tokens_of(characters: int) -> int:
+    return characters // _CHARACTERS_PER_TOKEN
 
 
 def _characters(part: Part) -> int:

@@ -15,8 +15,11 @@ from collections.abc import Generator, Sequence
 
 import msgspec
 
-from dragoman.errors import AllTargetsFailed, DragomanError, LossRefused
+from dragoman.errors import AllTargetsFailed, Category, DragomanError, LossRefused, NoCredential
 from dragoman.route.target import Endpoint
+
+_PASSING: frozenset[Category] = frozenset({"rate_limit", "overloaded", "timeout", "unavailable", "internal"})
+"""Troubles that pass by themselves."""
 
 
 class Attempt(msgspec.Struct):
@@ -60,10 +63,12 @@ def chain(endpoints: Sequence[Endpoint]) -> Generator[Attempt, Outcome, Verdict]
     if len(errors) == 1:
         return Verdict(errors[0], False, trail)
     waits = [error.retry_after for error in errors if error.retry_after is not None]
+    # A client that is told 404 or 401 gives the model up, where waiting may mend another target of the chain.
+    hopeful = [error for error in errors if error.category in _PASSING and not isinstance(error, NoCredential)]
     summary = AllTargetsFailed(
         f"all {len(errors)} targets failed: " + "; ".join(f"{number}. {line}" for number, line in enumerate(trail, 1)),
         reasons=trail,
-        last=errors[-1],
+        last=(hopeful or errors)[-1],
     )
     summary.retry_after = min(waits) if waits else None
     return Verdict(summary, False, trail)

@@ -51,10 +51,12 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PassThrough(msgspec.Struct, frozen=True, kw_only=True):
-    """A provider's own API, forwarded under `/<provider>/`: `root` is what stands before the path."""
+    """A provider's own API, forwarded under `/<provider>/`: `root` is what stands before the path. `dialect` is that of
+    errors of ours."""
 
     provider: str
     root: str
+    dialect: str = "chat"
     auth: tuple[tuple[bytes, bytes], ...] = ()
     keyless: bool = False
     headers: tuple[tuple[bytes, bytes], ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -16,7 +17,15 @@ class Peek(msgspec.Struct):
     stream: Any = None
 
 
+class _Named(msgspec.Struct):
+    model: msgspec.Raw
+
+
+_CANDIDATES = 8
+"""So many members called `model` are tried as the top-level one; then the body is put together anew."""
+
 _peek = msgspec.json.Decoder(Peek)
+_named = msgspec.json.Decoder(_Named)
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -29,9 +38,22 @@ def peek(body: bytes) -> Peek:
 
 
 def swap_model(body: bytes, model: str) -> bytes:
-    """The body with another `model`; all other values keep their bytes and their order."""
+    """The body with another `model`; every other byte is kept. Where the name cannot be found as it is usually written
+    (its key is escaped, say), the members keep their bytes and their order, and the white space between them goes."""
+    try:
+        old = bytes(_named.decode(body).model)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise malformed(body, error) from None
+    new = msgspec.json.encode(model)
+    for number, found in enumerate(re.finditer(rb'"model"[ \t\r\n]*:[ \t\r\n]*' + re.escape(old), body)):
+        if number == _CANDIDATES:
+            break
+        swapped = body[: found.end() - len(old)] + new + body[found.end() :]
+        # A member of something deeper may be called so too.
+        if peek(swapped).model == model:
+            return swapped
     fields = fields_of(body)
-    fields["model"] = msgspec.Raw(msgspec.json.encode(model))
+    fields["model"] = msgspec.Raw(new)
     return msgspec.json.encode(fields)
 
 

@@ -6,6 +6,7 @@ drives the handler with an `Inbound` and an `Outbound`; the simulator and the te
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Protocol
 
@@ -28,6 +29,16 @@ HOP_BY_HOP = frozenset(
         b"upgrade",
     }
 )
+
+
+class Clock(Protocol):
+    def now(self) -> float:
+        """Seconds that never go backwards."""
+        ...
+
+    def time(self) -> float:
+        """Seconds since 1970."""
+        ...
 
 
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,8 +91,9 @@ class Exchange(Protocol):
 
 
 class Transport(Protocol):
-    async def open(self, request: UpstreamRequest) -> Exchange:
-        """Connect (or take an idle connection) and send."""
+    async def open(self, request: UpstreamRequest, wait: float = math.inf) -> Exchange:
+        """Connect (or take an idle connection) and send. Returns at the latest after `wait` seconds; what is not done
+        by then goes on while `head` is waited for."""
         ...
 
     async def aclose(self) -> None: ...

@@ -94,10 +94,20 @@ def test_usage_is_read_off_the_ends(head: bytes, tail: bytes, expected: Usage | 
     assert CHAT.usage_of(head, tail) == expected
 
 
-@pytest.mark.parametrize("ending", [b"data: [DONE]\n\n", b'{"finish_reason":"stop"}', b'{"finish_reason": "stop"}'])
-def test_the_end_of_a_whole_stream_is_known(ending: bytes) -> None:
-    assert any(mark in ending for mark in CHAT.terminal)
-    assert not any(mark in b'data: {"choices":[{"delta":{"content":"a"},"finish_reason":null}]}' for mark in CHAT.terminal)
+@pytest.mark.parametrize(
+    ("events", "closed", "expected"),
+    [
+        (b"\ndata: [DONE]\n\n", False, True),
+        (b"\r\ndata:[DONE]\r\n\r\n", False, True),
+        (b'\ndata: {"choices":[{"finish_reason":"stop"}]}\n\n', True, True),
+        (b'\ndata: {"choices":[{"finish_reason" : "stop"}]}\n\n', True, True),
+        (b'\ndata: {"choices":[{"finish_reason":"stop"}]}\n\n', False, False),
+        (b'\ndata: {"choices":[{"delta":{"content":"data: [DONE]"},"finish_reason":null}]}\n\n', True, False),
+        (b'\ndata: {"choices":[{"delta":{"content":"\\"finish_reason\\":\\"stop\\""}}]}\n\n', True, False),
+    ],
+)
+def test_the_end_of_a_whole_stream_is_known(events: bytes, closed: bool, expected: bool) -> None:
+    assert CHAT.ends(events, closed=closed) is expected
 
 
 # ---------------------------------------------------------------- scrub

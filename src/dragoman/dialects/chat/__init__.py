@@ -13,7 +13,7 @@ from dragoman.dialects.chat.models import encode_model, encode_models
 from dragoman.dialects.chat.response import decode_response, encode_response
 from dragoman.dialects.chat.stream_decoder import StreamDecoder
 from dragoman.dialects.chat.stream_encoder import PING, StreamEncoder
-from dragoman.dialects.chat.verbatim import TERMINAL, error_in_body, scrub, sniff, usage_of
+from dragoman.dialects.chat.verbatim import ends, error_in_body, scrub, sniff, usage_of
 
 CHAT = Dialect(
     name="chat",
@@ -29,7 +29,7 @@ CHAT = Dialect(
     stream_error=stream_error,
     error_in_body=error_in_body,
     sniff=sniff,
-    terminal=TERMINAL,
+    ends=ends,
     ping=PING,
     usage_of=usage_of,
     scrub=scrub,

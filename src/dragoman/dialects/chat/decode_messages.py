@@ -7,20 +7,19 @@ again, even across turns: here every call gets one of its own, the same on every
 
 from __future__ import annotations
 
-from base64 import b64encode
 from typing import Any, cast
-from urllib.parse import unquote_to_bytes
 
 import msgspec
 
 from dragoman.dialects.chat.citations import decode_citation
 from dragoman.dialects.chat.reasoning import replayed, without
+from dragoman.dialects.openai_parts import MEDIA_OF_ENDING, data_url, mark_of, rest_with
+from dragoman.dialects.pairing import Pairs
 from dragoman.dialects.shape import Fields, wrong
 from dragoman.errors import MalformedBody
 from dragoman.ir import carrier
 from dragoman.ir.request import (
     Audio,
-    CacheMark,
     Document,
     Extras,
     Image,
@@ -36,17 +35,6 @@ from dragoman.ir.request import (
     path_text,
 )
 
-_MEDIA_OF_ENDING = {
-    "pdf": "application/pdf",
-    "txt": "text/plain",
-    "md": "text/markdown",
-    "csv": "text/csv",
-    "html": "text/html",
-    "json": "application/json",
-    "xml": "application/xml",
-    "docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
-}
-
 
 class Conversation:
     """Reads the messages in order; `system`, `messages` and `extras` are what came of them."""
@@ -56,7 +44,7 @@ class Conversation:
         self.messages: list[Message] = []
         self.extras: Extras = {}
         """What stood on a leading system message beside its content, by its whole path."""
-        self._ids = _Ids()
+        self._ids = Pairs()
         self._results: Message | None = None
         for index, native in enumerate(natives):
             self._read(Fields(native, ((None, "messages"), index)), index)
@@ -195,38 +183,6 @@ class Conversation:
         self._results.parts.append(result)
 
 
-class _Ids:
-    """One id for each call, and for each result the id of its call."""
-
-    def __init__(self) -> None:
-        self._used: dict[str, int] = {}
-        self._latest: dict[str, str] = {}
-        self._unanswered: list[tuple[str, str, str]] = []
-
-    def turn(self) -> None:
-        """A new turn calls: what was left unanswered before it stays so."""
-        self._unanswered.clear()
-
-    def call(self, given: str, fallback: str, name: str) -> str:
-        own = given or fallback
-        while own in self._used:
-            # The nth call of that id; a later one must not get the same.
-            base = given or fallback
-            self._used[base] += 1
-            own = f"{base}_{self._used[base]}"
-        self._used[own] = 1
-        self._latest[given] = own
-        self._unanswered.append((given, name, own))
-        return own
-
-    def result(self, given: str, name: str | None) -> str | None:
-        for position, (of, its_name, own) in enumerate(self._unanswered):
-            if (of == given) if given else (name is None or name == its_name):
-                del self._unanswered[position]
-                return own
-        return self._latest.get(given, given) if given else None
-
-
 # ---------------------------------------------------------------- parts
 
 
@@ -310,7 +266,7 @@ def _file(fields: Fields) -> Document:
         else:
             document.data = data
         if not document.media_type and document.data is not None:
-            document.media_type = _MEDIA_OF_ENDING.get((title or "").rpartition(".")[2].lower(), "application/pdf")
+            document.media_type = MEDIA_OF_ENDING.get((title or "").rpartition(".")[2].lower(), "application/pdf")
     else:
         document.file = inner.text("file_id")
         if document.file is None:
@@ -318,46 +274,6 @@ def _file(fields: Fields) -> Document:
             raise MalformedBody(f"{path}: file_data or file_id is required here", param=path)
     document.extras = rest_with(fields, "file", inner)
     return document
-
-
-def data_url(url: str) -> tuple[str, str] | None:
-    """Media type and standard base64 of a `data:` URL; None for any other."""
-    if url[:5].lower() != "data:":
-        return None
-    head, comma, data = url[5:].partition(",")
-    if not comma:
-        return None
-    media, _, last = head.rpartition(";")
-    if last.strip().lower() == "base64":
-        return media, data
-    return head, b64encode(unquote_to_bytes(data)).decode()
-
-
-def mark_of(fields: Fields) -> CacheMark | None:
-    """The cache mark, under either name. What it says beside its lifetime stays among the fields nobody took."""
-    native = fields.any("cache_control")
-    if native is not None:
-        inner = Fields(native, (fields.at, "cache_control"))
-        inner.left.pop("type", None)
-        mark = CacheMark(inner.text("ttl"))
-        if rest := inner.rest():
-            fields.left["cache_control"] = rest
-        return mark
-    native = fields.any("prompt_cache_breakpoint")
-    if native is None:
-        return None
-    inner = Fields(native, (fields.at, "prompt_cache_breakpoint"))
-    inner.left.pop("mode", None)
-    # Its lifetimes are not those of the Messages API.
-    if rest := inner.rest():
-        fields.left["prompt_cache_breakpoint"] = rest
-    return CacheMark(key="prompt_cache_breakpoint")
-
-
-def rest_with(fields: Fields, key: str, inner: Fields) -> Extras:
-    """What nobody took, of an object and of the one within it."""
-    left = inner.rest()
-    return {**fields.rest(), key: left} if left else fields.rest()
 
 
 def _arguments(native: Any) -> str:

@@ -7,7 +7,8 @@ from typing import Any, cast
 
 import msgspec
 
-from dragoman.dialects.chat.decode_messages import Conversation, mark_of, rest_with
+from dragoman.dialects.chat.decode_messages import Conversation
+from dragoman.dialects.openai_parts import mark_of, rest_with
 from dragoman.dialects.shape import Fields, wrong
 from dragoman.errors import MalformedBody
 from dragoman.ir.request import Format, Path, ReasoningAsk, Request, Sampling, Tool, ToolChoice, path_text

@@ -13,6 +13,7 @@ from typing import Any, assert_never, cast
 
 from dragoman.dialects.base import Target
 from dragoman.dialects.chat.reasoning import native_item
+from dragoman.dialects.openai_parts import merge
 from dragoman.ir.losses import Ledger
 from dragoman.ir.request import (
     Audio,
@@ -37,22 +38,6 @@ Block = dict[str, Any]
 MOST_MARKS = 4
 _ERROR = re.compile(r"\s*\W?\s*error", re.IGNORECASE)
 _KIND_OF_BLOCK = {"image_url": "image", "file": "document", "input_audio": "audio"}
-
-
-def merge(block: Block, extras: Extras) -> list[str]:
-    """Write extras back where their own dialect had them. What is said already stays; its keys are returned."""
-    taken: list[str] = []
-    for key, value in extras.items():
-        held = block.get(key)
-        if key not in block:
-            block[key] = value
-        elif isinstance(held, dict) and isinstance(value, dict):
-            taken += [f"{key}.{inner}" for inner in merge(cast("Block", held), cast("Block", value))]
-        elif isinstance(held, list) and isinstance(value, list):
-            block[key] = [*cast("list[Any]", held), *cast("list[Any]", value)]
-        else:
-            taken.append(key)
-    return taken
 
 
 class MessagesEncoding:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
 from dragoman.dialects.base import Target
-from dragoman.dialects.chat.encode_messages import Block, MessagesEncoding, merge
+from dragoman.dialects.chat.encode_messages import Block, MessagesEncoding
+from dragoman.dialects.openai_parts import effort_of, fits_strict, merge
 from dragoman.ir.losses import Ledger
 from dragoman.ir.request import Format, Path, ReasoningAsk, Request, Tool, ToolChoice
 
@@ -22,8 +23,6 @@ _TIERS = frozenset({"auto", "default", "flex", "scale", "priority", "fast"})
 _UNSAFE = re.compile(r"[^a-zA-Z0-9_-]")
 _MOST_NAME = 64
 _MOST_USER = 64
-# Members of a schema that hold values, not schemas.
-_VALUES = frozenset({"enum", "const", "default", "examples"})
 # What each parameter is when nobody says it: leaving that out changes nothing.
 _NEUTRAL = {"temperature": 1, "top_p": 1, "frequency_penalty": 0, "presence_penalty": 0, "repetition_penalty": 1}
 
@@ -335,36 +334,3 @@ class _Encoding:
                 self.ledger.add(at, key, "metadata are the caller's own, and texts", "info")
         if texts:
             body["metadata"] = texts
-
-
-def effort_of(budget: int) -> str:
-    return "low" if budget < 2048 else "medium" if budget < 8192 else "high"
-
-
-def fits_strict(schema: msgspec.Raw) -> bool:
-    """Whether a schema is in OpenAI's strict subset, as far as objects go: closed, and every member required."""
-    try:
-        return _closed(msgspec.json.decode(schema))
-    except (msgspec.DecodeError, RecursionError):
-        return False
-
-
-def _closed(schema: Any) -> bool:
-    if isinstance(schema, list):
-        return all(_closed(item) for item in cast("list[Any]", schema))
-    if not isinstance(schema, dict):
-        return True
-    native = cast("Block", schema)
-    properties = native.get("properties")
-    if native.get("type") == "object" or isinstance(properties, dict):
-        members = set(cast("Block", properties)) if isinstance(properties, dict) else set[str]()
-        required = native.get("required")
-        if native.get("additionalProperties") is not False or members - set(cast("list[str]", required or [])):
-            return False
-    for key, value in native.items():
-        if key in {"properties", "$defs", "definitions"} and isinstance(value, dict):
-            if not all(_closed(inner) for inner in cast("Block", value).values()):
-                return False
-        elif key not in _VALUES and not _closed(value):
-            return False
-    return True

@@ -10,14 +10,12 @@ import msgspec
 
 from dragoman.dialects.base import Sniff
 from dragoman.dialects.chat.reasoning import FORMAT, native_item, token_of
-from dragoman.dialects.chat.response import BROKEN
+from dragoman.dialects.chat.response import is_broken
 from dragoman.dialects.chat.stream_decoder import ChunkDelta, read_chunk
 from dragoman.dialects.chat.usage import decode_usage
 from dragoman.ir import carrier
 from dragoman.ir.usage import Usage
 from dragoman.wire.sse import Frame
-
-TERMINAL = (b"[DONE]", b'"finish_reason":"', b'"finish_reason": "')
 
 
 class _Ends(msgspec.Struct):
@@ -32,6 +30,8 @@ _items = msgspec.json.Decoder(list[msgspec.Raw])
 _encode = msgspec.json.Encoder().encode
 _raw_decode = json.JSONDecoder().raw_decode
 
+_DONE = re.compile(rb"[\r\n]data: ?\[DONE\]")
+_FINISH = re.compile(rb'"finish_reason"\s*:\s*"')
 _USAGE = re.compile(rb'"usage"\s*:\s*(?=\{)')
 _ESCAPED_ID = re.compile(rb'"dgmid-[A-Za-z0-9_-]+"')
 
@@ -53,7 +53,7 @@ def sniff(frame: Frame) -> Sniff:
         return "error"
     found: Sniff = "wait"
     for choice in chunk.choices or ():
-        if choice.finish_reason in BROKEN:
+        if is_broken(choice.finish_reason):
             return "error"
         delta = choice.delta if choice.delta is not None else choice.message
         if choice.finish_reason or (delta is not None and _shows(delta)):
@@ -63,6 +63,11 @@ def sniff(frame: Frame) -> Sniff:
 
 def _shows(delta: ChunkDelta) -> bool:
     return any(getattr(delta, name) for name in delta.__struct_fields__)
+
+
+def ends(events: bytes, *, closed: bool) -> bool:
+    """`[DONE]`, or at a proper end a reason to finish. In a text both would stand within a line, or with escaped quotes."""
+    return (b"[DONE]" in events and _DONE.search(events) is not None) or (closed and _FINISH.search(events) is not None)
 
 
 def error_in_body(body: bytes) -> bool:

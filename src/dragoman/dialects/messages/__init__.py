@@ -13,7 +13,7 @@ from dragoman.dialects.messages.models import encode_model, encode_models
 from dragoman.dialects.messages.response import decode_response, encode_response
 from dragoman.dialects.messages.stream_decoder import StreamDecoder
 from dragoman.dialects.messages.stream_encoder import PING, StreamEncoder
-from dragoman.dialects.messages.verbatim import error_in_body, scrub, sniff, usage_of
+from dragoman.dialects.messages.verbatim import ends, error_in_body, scrub, sniff, usage_of
 
 MESSAGES = Dialect(
     name="messages",
@@ -29,7 +29,7 @@ MESSAGES = Dialect(
     stream_error=stream_error,
     error_in_body=error_in_body,
     sniff=sniff,
-    terminal=(b"message_stop",),
+    ends=ends,
     ping=PING,
     usage_of=usage_of,
     scrub=scrub,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, cast
 
 import msgspec
@@ -29,6 +30,8 @@ class _Counted(msgspec.Struct):
     message: dict[str, Any] | None = None
 
 
+_STOP = re.compile(rb'[\r\n]event: ?message_stop|"type"\s*:\s*"message_stop"')
+_REASON = re.compile(rb'"stop_reason"\s*:\s*"')
 _type = msgspec.json.Decoder(_Type)
 _start = msgspec.json.Decoder(_Start)
 _counted = msgspec.json.Decoder(_Counted)
@@ -51,11 +54,16 @@ def sniff(frame: Frame) -> Sniff:
     return "content" if kind in {"content_block_delta", "message_delta", "message_stop"} else "wait"
 
 
+def ends(events: bytes, *, closed: bool) -> bool:
+    """`message_stop`, or at a proper end a stop reason. In a text both would stand within a line, or with escaped quotes."""
+    return (b"message_stop" in events and _STOP.search(events) is not None) or (closed and _REASON.search(events) is not None)
+
+
 def error_in_body(body: bytes) -> bool:
     try:
         return _type.decode(body).type == "error"
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return True
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
 
 
 def usage_of(head: bytes, tail: bytes) -> Usage | None:
