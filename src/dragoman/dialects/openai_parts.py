@@ -1,0 +1,116 @@
+"""What Chat Completions and Responses have in common: files as data URLs, cache marks, extras within extras, strict schemas."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from typing import Any, cast
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+
+from dragoman.dialects.shape import Fields
+from dragoman.ir.request import CacheMark, Extras
+
+Block = dict[str, Any]
+
+# Members of a schema that hold values, not schemas.
+_VALUES = frozenset({"enum", "const", "default", "examples"})
+MEDIA_OF_ENDING = {
+    "pdf": "application/pdf",
+    "txt": "text/plain",
+    "md": "text/markdown",
+    "csv": "text/csv",
+    "html": "text/html",
+    "json": "application/json",
+    "xml": "application/xml",
+    "docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+}
+
+
+def data_url(url: str) -> tuple[str, str] | None:
+    """Media type and standard base64 of a `data:` URL; None for any other."""
+    if url[:5].lower() != "data:":
+        return None
+    head, comma, data = url[5:].partition(",")
+    if not comma:
+        return None
+    media, _, last = head.rpartition(";")
+    if last.strip().lower() == "base64":
+        return media, data
+    return head, b64encode(unquote_to_bytes(data)).decode()
+
+
+def mark_of(fields: Fields) -> CacheMark | None:
+    """The cache mark, under either name. What it says beside its lifetime stays among the fields nobody took."""
+    native = fields.any("cache_control")
+    if native is not None:
+        inner = Fields(native, (fields.at, "cache_control"))
+        inner.left.pop("type", None)
+        mark = CacheMark(inner.text("ttl"))
+        if rest := inner.rest():
+            fields.left["cache_control"] = rest
+        return mark
+    native = fields.any("prompt_cache_breakpoint")
+    if native is None:
+        return None
+    inner = Fields(native, (fields.at, "prompt_cache_breakpoint"))
+    inner.left.pop("mode", None)
+    # Its lifetimes are not those of the Messages API.
+    if rest := inner.rest():
+        fields.left["prompt_cache_breakpoint"] = rest
+    return CacheMark(key="prompt_cache_breakpoint")
+
+
+def rest_with(fields: Fields, key: str, inner: Fields) -> Extras:
+    """What nobody took, of an object and of the one within it."""
+    left = inner.rest()
+    return {**fields.rest(), key: left} if left else fields.rest()
+
+
+def merge(block: Block, extras: Extras) -> list[str]:
+    """Write extras back where their own dialect had them. What is said already stays; its keys are returned."""
+    taken: list[str] = []
+    for key, value in extras.items():
+        held = block.get(key)
+        if key not in block:
+            block[key] = value
+        elif isinstance(held, dict) and isinstance(value, dict):
+            taken += [f"{key}.{inner}" for inner in merge(cast("Block", held), cast("Block", value))]
+        elif isinstance(held, list) and isinstance(value, list):
+            block[key] = [*cast("list[Any]", held), *cast("list[Any]", value)]
+        else:
+            taken.append(key)
+    return taken
+
+
+def effort_of(budget: int) -> str:
+    return "low" if budget < 2048 else "medium" if budget < 8192 else "high"
+
+
+def fits_strict(schema: msgspec.Raw) -> bool:
+    """Whether a schema is in OpenAI's strict subset, as far as objects go: closed, and every member required."""
+    try:
+        return _closed(msgspec.json.decode(schema))
+    except (msgspec.DecodeError, RecursionError):
+        return False
+
+
+def _closed(schema: Any) -> bool:
+    if isinstance(schema, list):
+        return all(_closed(item) for item in cast("list[Any]", schema))
+    if not isinstance(schema, dict):
+        return True
+    native = cast("Block", schema)
+    properties = native.get("properties")
+    if native.get("type") == "object" or isinstance(properties, dict):
+        members = set(cast("Block", properties)) if isinstance(properties, dict) else set[str]()
+        required = native.get("required")
+        if native.get("additionalProperties") is not False or members - set(cast("list[str]", required or [])):
+            return False
+    for key, value in native.items():
+        if key in {"properties", "$defs", "definitions"} and isinstance(value, dict):
+            if not all(_closed(inner) for inner in cast("Block", value).values()):
+                return False
+        elif key not in _VALUES and not _closed(value):
+            return False
+    return True
