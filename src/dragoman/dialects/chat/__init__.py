@@ -9,11 +9,11 @@ from dragoman.dialects.base import Dialect
 from dragoman.dialects.chat.decode_request import decode_request
 from dragoman.dialects.chat.encode_request import encode_request
 from dragoman.dialects.chat.errors import decode_error, encode_error, stream_error
-from dragoman.dialects.chat.models import encode_model, encode_models
 from dragoman.dialects.chat.response import decode_response, encode_response
 from dragoman.dialects.chat.stream_decoder import StreamDecoder
 from dragoman.dialects.chat.stream_encoder import PING, StreamEncoder
 from dragoman.dialects.chat.verbatim import ends, error_in_body, scrub, sniff, usage_of
+from dragoman.dialects.openai_models import encode_model, encode_models
 
 CHAT = Dialect(
     name="chat",
