@@ -60,8 +60,8 @@ def sent(scripted: ThreadedUpstream) -> Request:
 # ---------------------------------------------------------------- requests
 
 ODD = (
-    b'\r\n{ "x_future" : {"b":1,"a" :[ 1.0, 1e5, 1E+05, -0.0, 123456789012345678901234567890, 0.1000 ] },\t"model":"%s" ,\n'
-    b' "messages":[ {"role":"user","content":[{"type":"text","text":"\\u00e9 \\ud83d\\ude00 \xc3\xa9 \\/ \\"model\\":\\"%s\\""},'
+    b'\r\n{ "future" : {"b":1,"a" :[ 1.0, 1e5, 1E+05, -0.0, 123456789012345678901234567890, 0.1000 ] },\t"model":"%s" ,\n'
+    b' "messages":[ {"role":"user","content":[{"type":"text","t":"\\u00e9 \\ud83d\\ude00 \xc3\xa9 \\/ \\"model\\":\\"%s\\""},'
     b'{"type":"future_block","z":null,"model":"%s"}]} ] ,"top_k":5,"metadata":{"model":"%s"},"stream":false,\t"a":[ ] }\n'
 )
 
