@@ -106,7 +106,7 @@ async def _attempt(call: Call, attempt: Attempt) -> Outcome:
     endpoint, report = attempt.endpoint, call.report
     if not endpoint.urls:
         raise UpstreamUnreachable("the gateway speaks none of the dialects of this provider")
-    verbatim = call.dialect.name in endpoint.urls
+    verbatim = call.dialect.name in endpoint.urls and not endpoint.profile.call_opening
     upstream = call.dialect if verbatim else call.core.dialects[next(iter(endpoint.urls))]
     report.provider, report.target, report.upstream_dialect = endpoint.provider, endpoint.model, upstream.name
     report.tier = "verbatim" if verbatim else "translated"

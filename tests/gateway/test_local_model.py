@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -126,3 +127,44 @@ def test_tokens_are_counted(gateway: Served) -> None:
         assert (
             claude.messages.count_tokens(model="local", messages=[{"role": "user", "content": "What is 2+2?"}]).input_tokens > 0
         )
+
+
+CITY: dict[str, Any] = {
+    "type": "object",
+    "properties": {"city": {"type": "string"}},
+    "required": ["city"],
+    "additionalProperties": False,
+}
+ASK: Any = [{"role": "user", "content": "What is the weather in Paris?"}]
+
+
+def test_the_anthropic_sdk_forces_a_call(gateway: Served) -> None:
+    tools: Any = [
+        {"name": "get_time", "description": "Tells the time", "input_schema": {"type": "object"}},
+        {"name": "get_weather", "description": "Tells the weather", "input_schema": CITY},
+    ]
+    with anthropic.Anthropic(base_url=gateway.url, api_key="any", max_retries=0) as claude:
+        choice: Any = {"type": "tool", "name": "get_weather"}
+        message = claude.messages.create(model="local", max_tokens=60, messages=ASK, tools=tools, tool_choice=choice)
+        assert message.stop_reason == "tool_use"
+        (call,) = [block for block in message.content if block.type == "tool_use"]
+        assert call.name == "get_weather"
+        assert isinstance(call.input["city"], str)
+        with claude.messages.stream(model="local", max_tokens=60, messages=ASK, tools=tools, tool_choice=choice) as stream:
+            assert stream.get_final_message().stop_reason == "tool_use"
+
+
+def test_the_openai_sdk_forces_a_call(gateway: Served) -> None:
+    function: Any = {
+        "type": "function",
+        "function": {"name": "get_weather", "description": "Tells the weather", "parameters": CITY},
+    }
+    with openai.OpenAI(base_url=gateway.base, api_key="any", max_retries=0) as gpt:
+        completion = gpt.chat.completions.create(
+            model="local", max_tokens=60, messages=ASK, tools=[function], tool_choice="required"
+        )
+        (call,) = completion.choices[0].message.tool_calls or []
+        assert call.type == "function"
+        assert call.function.name == "get_weather"
+        assert isinstance(json.loads(call.function.arguments)["city"], str)
+        assert completion.choices[0].finish_reason == "tool_calls"

@@ -111,7 +111,14 @@ class Merge:
                 # Its Messages endpoint ignores structured outputs, which a translation to this one keeps.
                 auth="none",
                 local=True,
-                profile=Profile(extra_sampling=True, reasoning="none", thinking="none", max_output_tokens=1024),
+                profile=Profile(
+                    extra_sampling=True,
+                    reasoning="none",
+                    thinking="none",
+                    max_output_tokens=1024,
+                    # How a call begins in the model that comes with Dragoman; another one brings its own template.
+                    call_opening="" if self.local.model else "<tool_call>\n",
+                ),
                 models=(Model(name, "Built-in local model", self.local.context),),
                 big=name,
                 small=name,

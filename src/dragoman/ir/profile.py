@@ -57,6 +57,10 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     forced_tools: bool = True
     """`tool_choice` may demand a call."""
 
+    call_opening: str = ""
+    """Chat: with this at the end, as the beginning of its answer, a model calls a tool for certain (the built-in one,
+    which otherwise may talk first). A provider with one is never spoken to verbatim."""
+
     stream_usage: bool = True
     """Chat: `stream_options.include_usage` is understood."""
 

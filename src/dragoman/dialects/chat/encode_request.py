@@ -54,6 +54,8 @@ class _Encoding:
             body["response_format"] = wanted
         if request.reasoning is not None:
             self.reasoning(request.reasoning, body)
+        self.effort_beside_tools(body)
+        self.open_call(body)
         if request.max_tokens is not None:
             body[self.profile.max_tokens_field] = request.max_tokens
         self.stop(body)
@@ -153,6 +155,18 @@ class _Encoding:
             return self.choice_with_extras({"type": "allowed_tools", "allowed_tools": inner}, choice)
         return choice.mode
 
+    def open_call(self, body: Block) -> None:
+        """A model that may talk before the call that it owes is begun for: its turn starts with the words of a call.
+        It knows no names either, so the one function that is wanted is the only one sent."""
+        choice = body.get("tool_choice")
+        if not self.profile.call_opening or choice in (None, "auto", "none"):
+            return
+        if isinstance(choice, dict):
+            name = choice.get("function", {}).get("name")
+            body["tools"] = [tool for tool in body["tools"] if tool.get("function", {}).get("name") == name] or body["tools"]
+            body["tool_choice"] = "required"
+        body["messages"].append({"role": "assistant", "content": self.profile.call_opening})
+
     def choice_with_extras(self, native: Block, choice: ToolChoice) -> Block:
         if self.native:
             for key in merge(native, choice.extras):
@@ -243,6 +257,14 @@ class _Encoding:
             self.ledger.add(ask.at, None, "told as effort medium", "info")
         elif ask.mode == "adaptive":
             self.ledger.add(ask.at, None, "how much to think is left to the model", "info")
+
+    def effort_beside_tools(self, body: Block) -> None:
+        """Some models refuse function tools unless they are told in so many words not to think."""
+        if self.profile.effort_with_tools or "tools" not in body or body.get("reasoning_effort") == "none":
+            return
+        if "reasoning_effort" in body:
+            self.lost("effort", "this model does not think beside tools in Chat Completions", "degraded")
+        body["reasoning_effort"] = "none"
 
     def reasoning_object(self, ask: ReasoningAsk, *, off: bool) -> Block:
         if off:
