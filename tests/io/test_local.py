@@ -384,44 +384,48 @@ def test_stop_frees_the_port_and_start_begins_anew() -> None:
     model.stop()
 
 
+def story(address: str, key: str, *, stream: bool) -> socket.socket:
+    """A connection on which an answer of 3000 tokens is on its way; where it is streamed, it has begun."""
+    url = urlsplit(address)
+    body = json.dumps({"messages": [user("Tell a story.")], "max_tokens": 3000, "ignore_eos": True, "stream": stream}).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n"
+    connection = socket.create_connection((url.hostname, url.port), timeout=WAIT)
+    connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    if stream:
+        assert connection.recv(15) == b"HTTP/1.1 200 OK"
+    return connection
+
+
+def rest(connection: socket.socket) -> bytes:
+    """Everything until the other side ends, however it does."""
+    said = b""
+    try:
+        while some := connection.recv(65536):
+            said += some
+    except ConnectionResetError:
+        pass
+    return said
+
+
 @pytest.mark.parametrize("stream", [True, False])
 def test_stop_does_not_wait_for_an_answer_in_progress(stream: bool) -> None:
     model = LocalModel.find()
     model.start(WAIT)
-    url = urlsplit(model.base_url)
-    body = json.dumps({"messages": [user("Tell a story.")], "max_tokens": 3000, "ignore_eos": True, "stream": stream}).encode()
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {model.api_key.reveal()}\r\n"
-    with socket.create_connection((url.hostname, url.port), timeout=WAIT) as connection:
-        connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-        if stream:
-            assert connection.recv(15) == b"HTTP/1.1 200 OK"
+    with story(model.base_url, model.api_key.reveal(), stream=stream) as connection:
         stopper = threading.Thread(target=model.stop)
         stopper.start()
         stopper.join(10)
         assert not stopper.is_alive()
-        assert ended(connection)
-
-
-def ended(connection: socket.socket) -> bool:
-    """Waits for it. However the other side ended it."""
-    try:
-        while connection.recv(65536):
-            pass
-    except ConnectionResetError:
-        pass
-    return True
+        assert b"[DONE]" not in rest(connection)
 
 
 def test_a_model_that_died_is_not_running_and_can_be_started_again() -> None:
     model = LocalModel.find()
     model.start(WAIT)
-    url = urlsplit(model.base_url)
     assert model.pid is not None
-    with socket.create_connection((url.hostname, url.port), timeout=WAIT) as connection:
-        os.kill(model.pid, signal.SIGKILL)
-        assert ended(connection)
-        os.waitid(os.P_PID, model.pid, os.WEXITED | os.WNOWAIT)
-        assert not model.running
+    os.kill(model.pid, signal.SIGKILL)
+    os.waitid(os.P_PID, model.pid, os.WEXITED | os.WNOWAIT)
+    assert not model.running
     model.start(WAIT)
     assert model.running
     model.stop()
@@ -433,7 +437,7 @@ def test_it_ends_with_the_process_that_started_it() -> None:
         from dragoman.io.local import LocalModel
         model = LocalModel.find()
         model.start()
-        print(model.base_url, flush=True)
+        print(model.base_url, model.api_key.reveal(), flush=True)
         input()
         os.kill(os.getpid(), signal.SIGKILL)
     """
@@ -441,14 +445,12 @@ def test_it_ends_with_the_process_that_started_it() -> None:
         alarm = threading.Timer(WAIT, gateway.kill)
         alarm.start()
         assert gateway.stdout is not None
-        address = gateway.stdout.readline().decode().strip()
-        url = urlsplit(address)
-        with socket.create_connection((url.hostname, url.port), timeout=WAIT) as connection:
+        address, key = gateway.stdout.readline().decode().split()
+        with story(address, key, stream=True) as connection:
             gateway.communicate(b"\n")
             alarm.cancel()
             assert gateway.returncode == -signal.SIGKILL
-            assert ended(connection)
-        assert refuses(address)
+            assert b"[DONE]" not in rest(connection)
 
 
 def test_ctrl_c_is_for_the_gateway() -> None:
