@@ -24,6 +24,7 @@ from dragoman.flow.envelope import Caller, brings_own, request_headers, response
 from dragoman.flow.streams import relay, translate
 from dragoman.ir.events import Event, Response, fold, unfold
 from dragoman.ir.losses import Ledger
+from dragoman.ir.names import fit, restored
 from dragoman.route.plan import Attempt, Outcome, chain
 from dragoman.route.target import Endpoint
 from dragoman.wire.http import Inbound, Outbound, RawHeaders, UpstreamRequest
@@ -142,7 +143,8 @@ async def _attempt(call: Call, attempt: Attempt) -> Outcome:
 
 def _encoded(call: Call, endpoint: Endpoint, upstream: Dialect, ledger: Ledger) -> bytes:
     """T2: through the hub."""
-    body = upstream.encode_request(call.request(), Target(endpoint.model, endpoint.issuer, endpoint.profile), ledger)
+    request, call.names = fit(call.request(), upstream.tool_names)
+    body = upstream.encode_request(request, Target(endpoint.model, endpoint.issuer, endpoint.profile), ledger)
     if call.strict and ledger.losses:
         what = "; ".join(f"{loss.path}: {loss.what}" for loss in ledger.losses[:20])
         more = f" (and {len(ledger.losses) - 20} more)" if len(ledger.losses) > 20 else ""
@@ -222,6 +224,7 @@ async def _answer(call: Call, sent: Sent, response: Response) -> Outcome:
     """A whole answer in the caller's dialect, as a stream if that was asked for."""
     reply = reply_for(call, sent)
     answer = call.answer
+    response = restored(response, call.names)
     call.report.usage = response.usage
     if call.stream:
         encoder = call.dialect.stream_encoder(reply)

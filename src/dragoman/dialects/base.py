@@ -104,7 +104,8 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     body with status 200 is an error all the same (no JSON at all is for the decoder to judge). `usage_of(head, tail)` reads
     usage off a verbatim stream's or body's ends.
     `scrub(body, issuer)` takes our carriers out of a body that otherwise goes through in its own dialect.
-    `encode_models(cards, query)` is a page of the model list. `id_prefix` begins the id of an answer that came without one."""
+    `encode_models(cards, query)` is a page of the model list. `id_prefix` begins the id of an answer that came without one,
+    `tool_names` is the longest name of a tool that it takes."""
 
     name: str
     path: str
@@ -124,5 +125,6 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     usage_of: Callable[[bytes, bytes], Usage | None]
     scrub: Callable[[bytes, str], bytes]
     id_prefix: str = ""
+    tool_names: int = 128
     encode_model: Callable[[ModelCard], bytes]
     encode_models: Callable[[Sequence[ModelCard], Mapping[str, str]], bytes]

@@ -71,7 +71,20 @@ class Core(msgspec.Struct, kw_only=True):
 class Call:
     """One request under way."""
 
-    __slots__ = ("_decoded", "answer", "core", "deadline", "dialect", "first", "inbound", "model", "report", "stream", "strict")
+    __slots__ = (
+        "_decoded",
+        "answer",
+        "core",
+        "deadline",
+        "dialect",
+        "first",
+        "inbound",
+        "model",
+        "names",
+        "report",
+        "stream",
+        "strict",
+    )
 
     def __init__(self, core: Core, dialect: Dialect, inbound: Inbound, answer: Answer, report: Report) -> None:
         self.core = core
@@ -82,6 +95,8 @@ class Call:
         self.model = ""
         self.first = ""
         """The provider with which the route begins."""
+        self.names: dict[str, str] = {}
+        """Tool names that were made to fit the target, and what they stand for."""
         self.stream = False
         self.strict = False
         self.deadline = 0.0

@@ -18,6 +18,7 @@ from dragoman.flow.call import Call, Sent, next_chunk, reply_for
 from dragoman.flow.envelope import response_headers
 from dragoman.ir.estimate import tokens_of
 from dragoman.ir.events import Delta, Event, Fault, Finish, Open, Sealed, Start
+from dragoman.ir.names import restored_event
 from dragoman.ir.request import Reasoning, Refusal, Text
 from dragoman.ir.usage import Usage
 from dragoman.route.plan import Outcome
@@ -145,7 +146,7 @@ async def translate(call: Call, sent: Sent) -> Outcome:
                     usage = event.usage or usage
                     over = over or isinstance(event, Finish)
                 shown = shown or _shows(event)
-                out.append(encoder.feed(event))
+                out.append(encoder.feed(restored_event(event, call.names) if call.names else event))
             if shown and out:
                 if not answer.content:
                     report.first_byte = call.core.clock.now()

@@ -34,6 +34,7 @@ CHAT = Dialect(
     usage_of=usage_of,
     scrub=scrub,
     id_prefix="chatcmpl-",
+    tool_names=64,
     encode_model=encode_model,
     encode_models=encode_models,
 )
