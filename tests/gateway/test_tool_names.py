@@ -20,7 +20,7 @@ def test_a_long_name_is_shortened_for_the_provider_and_whole_for_the_client(stre
     tools: Any = [{"name": LONG, "input_schema": {"type": "object"}}]
     ask: Any = [{"role": "user", "content": "go"}]
     with ScriptedUpstream.in_thread() as scripted:
-        scripted.script(default=CALL)
+        scripted.script(CALL, default=True)
         with (
             serving({"providers": {"up": upstream(scripted.url, "chat")}}) as gateway,
             anthropic.Anthropic(base_url=gateway.url, api_key="any", max_retries=0) as client,

@@ -1,8 +1,8 @@
 """Tool names that a dialect would refuse (too long, or with other characters than `A-Za-z0-9_-`), there and back.
 
 An agent with many MCP servers has names such as `mcp__github-enterprise__create_pull_request_review_comment_thread`,
-which Messages takes and Chat Completions refuses. They are shortened the same way each time, so that prompt caches hold, and a call's name
-is its own again before the caller sees it.
+which Messages takes and Chat Completions refuses. They are shortened the same way each time, so that prompt caches
+hold, and a call's name is its own again before the caller sees it.
 """
 
 from __future__ import annotations
