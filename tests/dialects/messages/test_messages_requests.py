@@ -84,7 +84,7 @@ PARTS: list[tuple[str, Part, dict[str, Any], list[str]]] = [
     ("image data", Image(media_type="image/png", data="QQ=="),
      {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "QQ=="}}, []),
     ("image url", Image(url="https://x/y.png", detail="high"),
-     {"type": "image", "source": {"type": "url", "url": "https://x/y.png"}}, ["image_url info"]),
+     {"type": "image", "source": {"type": "url", "url": "https://x/y.png"}}, ["$ info"]),
     ("image in another store", Image(file="file-1"), {"type": "text", "text": "[image omitted]"}, ["$ lost"]),
     ("pdf", Document(media_type="application/pdf", data="QQ==", title="t"),
      {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "QQ=="}, "title": "t"}, []),
@@ -121,7 +121,7 @@ def test_a_calls_arguments_become_an_object() -> None:
     assert content(call, role="assistant")[0] == [{"type": "tool_use", "id": "c", "name": "f", "input": {"a": [1, 2.0]}}]
     broken, losses = content(ToolCall(id="c", name="f", arguments='{"a": 1, "b'), role="assistant")
     assert broken[0]["input"] == {"a": 1}
-    assert losses == ["function degraded"]
+    assert losses == ["$ degraded"]
 
 
 def test_white_space_is_no_text_block_and_no_end_of_a_prefill() -> None:
@@ -210,7 +210,8 @@ def test_a_hosted_tool_of_another_provider_is_lost() -> None:
 
 def test_a_schema_for_the_answer_is_enforced_or_told_in_words() -> None:
     wanted = Format(kind="schema", schema=msgspec.Raw(b'{"type":"object"}'), name="n", at=(None, "response_format"))
-    body, losses = sent(asked(format=wanted))
+    inner = ((None, "response_format"), "json_schema")
+    body, losses = sent(asked(format=wanted, paths={"schema": inner}))
     assert body["output_config"] == {"format": {"type": "json_schema", "schema": {"type": "object"}}}
     assert losses == ["response_format.json_schema.name info"]
     body, losses = sent(asked(format=wanted), structured=False)

@@ -3,30 +3,27 @@ and others add to them. What the hub has no field for stays in `extras`, so that
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
 from dragoman.dialects.chat.decode_messages import Conversation
 from dragoman.dialects.openai_parts import mark_of, rest_with
+from dragoman.dialects.raw import RawObject, decoded, raw_object, raw_objects, schema_of
 from dragoman.dialects.shape import Fields, wrong
 from dragoman.errors import MalformedBody
 from dragoman.ir.request import Format, Path, ReasoningAsk, Request, Sampling, Tool, ToolChoice, path_text
 from dragoman.wire.body import fields_of, malformed
 
-_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_objects = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 _decode = msgspec.json.Decoder().decode
-
-RawObject = dict[str, msgspec.Raw]
 
 
 def decode_request(body: bytes) -> Request:
     raw = fields_of(body)
     try:
         # These hold JSON Schemas, which must arrive byte for byte.
-        tools = _raw_objects(raw.pop("tools", None), "tools")
-        functions = _raw_objects(raw.pop("functions", None), "functions")
+        tools = raw_objects(raw.pop("tools", None), (None, "tools"))
+        functions = raw_objects(raw.pop("functions", None), (None, "functions"))
         response_format = raw.pop("response_format", None)
         wanted = _format(response_format)
         fields = Fields({key: _decode(value) for key, value in raw.items()}, None)
@@ -121,6 +118,7 @@ def _labels(fields: Fields, request: Request) -> None:
     request.store = fields.flag("store")
     request.parallel = fields.flag("parallel_tool_calls")
     request.paths["parallel"] = (None, "parallel_tool_calls")
+    request.paths["schema"] = ((None, "response_format"), "json_schema")
 
 
 # ---------------------------------------------------------------- reasoning
@@ -183,6 +181,7 @@ def _reasoning_object(fields: Fields, ask: ReasoningAsk, request: Request) -> No
     if inner.left.get("exclude") is True:
         inner.left.pop("exclude")
         ask.display = "omitted"
+        request.paths["display"] = (inner.at, "exclude")
     if ask.at is None:
         ask.at = inner.at
     elif ask.effort is not None:
@@ -194,39 +193,6 @@ def _reasoning_object(fields: Fields, ask: ReasoningAsk, request: Request) -> No
 # ---------------------------------------------------------------- tools
 
 
-def _raw_objects(raw: msgspec.Raw | None, key: str) -> list[RawObject]:
-    if raw is None or bytes(raw) == b"null":
-        return []
-    try:
-        return _objects.decode(raw)
-    except msgspec.ValidationError:
-        natives = _decode(raw)
-        if type(natives) is list:
-            for index, native in enumerate(cast("list[Any]", natives)):
-                if type(native) is not dict:
-                    raise wrong(((None, key), index), "an object", native) from None
-        raise wrong((None, key), "an array of objects", natives) from None
-
-
-def _raw_object(raw: msgspec.Raw | None, at: Path) -> RawObject:
-    try:
-        return _object.decode(raw if raw is not None else b"null")
-    except msgspec.ValidationError:
-        raise wrong(at, "an object", None if raw is None else _decode(raw)) from None
-
-
-def _schema(raw: msgspec.Raw | None, at: Path) -> msgspec.Raw:
-    if raw is None or bytes(raw) == b"null":
-        return msgspec.Raw(b"")
-    if bytes(raw)[:1] != b"{":
-        raise wrong(at, "an object", _decode(raw))
-    return raw
-
-
-def _decoded(native: RawObject, at: Path) -> Fields:
-    return Fields({key: _decode(value) for key, value in native.items()}, at)
-
-
 def _tool(native: RawObject, at: Path) -> Tool:
     raw_kind = native.pop("type", None)
     kind = _decode(raw_kind) if raw_kind is not None else "function" if "function" in native else None
@@ -234,18 +200,18 @@ def _tool(native: RawObject, at: Path) -> Tool:
         raise wrong((at, "type"), "a string", kind)
     if kind == "function":
         here: Path = (at, "function")
-        inner_raw = _raw_object(native.pop("function", None), here)
-        schema = _schema(inner_raw.pop("parameters", None), (here, "parameters"))
-        inner, outer = _decoded(inner_raw, here), _decoded(native, at)
+        inner_raw = raw_object(native.pop("function", None), here)
+        schema = schema_of(inner_raw.pop("parameters", None), (here, "parameters"))
+        inner, outer = decoded(inner_raw, here), decoded(native, at)
         tool = Tool(name=inner.need_text("name"), description=inner.text("description"), schema=schema, dialect="chat", at=at)
         tool.strict = inner.flag("strict")
     elif kind == "custom":
-        inner, outer = _decoded(_raw_object(native.pop("custom", None), (at, "custom")), (at, "custom")), _decoded(native, at)
+        inner, outer = decoded(raw_object(native.pop("custom", None), (at, "custom")), (at, "custom")), decoded(native, at)
         tool = Tool(name=inner.need_text("name"), description=inner.text("description"), kind="custom", dialect="chat", at=at)
         form = inner.object("format")
         tool.native = {} if form is None else {"format": form}
     else:
-        outer = _decoded(native, at)
+        outer = decoded(native, at)
         name = outer.left.get("name")
         whole = {"type": kind, **outer.left}
         return Tool(name=name if type(name) is str else kind, kind="hosted", native=whole, dialect="chat", at=at)
@@ -255,8 +221,8 @@ def _tool(native: RawObject, at: Path) -> Tool:
 
 
 def _function(native: RawObject, at: Path) -> Tool:
-    schema = _schema(native.pop("parameters", None), (at, "parameters"))
-    fields = _decoded(native, at)
+    schema = schema_of(native.pop("parameters", None), (at, "parameters"))
+    fields = decoded(native, at)
     name = fields.need_text("name")
     return Tool(name=name, description=fields.text("description"), schema=schema, dialect="chat", at=at, extras=fields.rest())
 
@@ -340,19 +306,19 @@ def _format(raw: msgspec.Raw | None) -> Format | None:
     if raw is None or bytes(raw) == b"null":
         return None
     at: Path = (None, "response_format")
-    native = _raw_object(raw, at)
+    native = raw_object(raw, at)
     kind = _decode(native.pop("type", b"null"))
     if kind == "json_schema":
         here: Path = (at, "json_schema")
-        inner_raw = _raw_object(native.pop("json_schema", None), here)
-        schema = _schema(inner_raw.pop("schema", None), (here, "schema"))
-        inner, outer = _decoded(inner_raw, here), _decoded(native, at)
+        inner_raw = raw_object(native.pop("json_schema", None), here)
+        schema = schema_of(inner_raw.pop("schema", None), (here, "schema"))
+        inner, outer = decoded(inner_raw, here), decoded(native, at)
         wanted = Format(kind="schema", schema=schema, name=inner.text("name"), description=inner.text("description"), at=at)
         wanted.strict = inner.flag("strict")
         wanted.extras = rest_with(outer, "json_schema", inner)
         return wanted
     if kind in ("text", "json_object"):
-        return Format(kind="text" if kind == "text" else "json", at=at, extras=_decoded(native, at).rest())
+        return Format(kind="text" if kind == "text" else "json", at=at, extras=decoded(native, at).rest())
     if type(kind) is not str:
         raise wrong((at, "type"), "a string", kind)
     return None

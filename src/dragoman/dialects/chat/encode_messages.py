@@ -309,11 +309,8 @@ class MessagesEncoding:
                 assert_never(part)
 
     def _text(self, part: Text) -> list[Block]:
-        if part.citations:
-            key = "annotations" if self.native else "citations"
-            self.ledger.add(part.at, key, "citations of earlier answers are not replayed", "info")
-            for citation in part.citations:
-                self.ledger.add(citation.at, None, "citations of earlier answers are not replayed", "info")
+        for citation in part.citations:
+            self.ledger.add(citation.at, None, "citations of earlier answers are not replayed", "info")
         return [self._dressed({"type": "text", "text": part.text}, part, part.cache)]
 
     def _image(self, part: Image) -> list[Block]:

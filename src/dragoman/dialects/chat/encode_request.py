@@ -235,7 +235,7 @@ class _Encoding:
             case "none":
                 self.whole_ask_lost(ask, off=off)
         if not shown:
-            self.ledger.add(ask.at, "display", "how thinking is shown cannot be chosen here", "info")
+            self.lost("display", "how thinking is shown cannot be chosen here", "info")
 
     def whole_ask_lost(self, ask: ReasoningAsk, *, off: bool) -> None:
         self.ledger.add(ask.at, None, "this target takes no word on thinking", "info" if off else "degraded")

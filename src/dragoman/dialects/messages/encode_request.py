@@ -28,6 +28,7 @@ from dragoman.ir.request import (
     Node,
     Part,
     Reasoning,
+    ReasoningAsk,
     Refusal,
     Request,
     Text,
@@ -185,7 +186,8 @@ class _Encoding:
             if self.native:
                 block["citations"] = [citation.native for citation in part.citations]
             else:
-                self.ledger.add(part.at, "annotations", "citations of earlier answers are not replayed", "info")
+                for citation in part.citations:
+                    self.ledger.add(citation.at, None, "citations of earlier answers are not replayed", "info")
         return self.finish(block, part, part.cache)
 
     def reasoning(self, part: Reasoning) -> list[Block]:
@@ -200,7 +202,7 @@ class _Encoding:
 
     def image(self, part: Image) -> list[Block]:
         if part.detail not in {None, "auto"}:
-            self.ledger.add(part.at, "image_url", "Messages has no level of detail for images", "info")
+            self.ledger.add(part.at, None, "Messages has no level of detail for images", "info")
         if part.data is not None:
             source: Block = {"type": "base64", "media_type": part.media_type or "image/png", "data": part.data}
         elif part.url is not None:
@@ -251,9 +253,7 @@ class _Encoding:
             found = arguments_object(part.arguments)
             if found is None:
                 found = mended_object(part.arguments)
-                self.ledger.add(
-                    part.at, "function", "arguments that are no JSON object are sent as far as they are", "degraded"
-                )
+                self.ledger.add(part.at, None, "arguments that are no JSON object are sent as far as they are", "degraded")
             arguments = found
         block: Block = {"type": "tool_use", "id": carrier.safe_id(part.id), "name": part.name, "input": arguments}
         return self.finish(block, part, part.cache)
@@ -376,9 +376,11 @@ class _Encoding:
             body["output_config"] = {"format": {"type": "json_schema", "schema": wanted.schema or {}}}
             for key, value in (("name", wanted.name), ("description", wanted.description)):
                 if value is not None:
-                    self.ledger.add((wanted.at, "json_schema"), key, "a schema has no such label here", "info")
+                    self.ledger.add(self.request.path_of("schema"), key, "a schema has no such label here", "info")
             if wanted.strict is False:
-                self.ledger.add((wanted.at, "json_schema"), "strict", "Messages always holds the answer to its schema", "info")
+                self.ledger.add(
+                    self.request.path_of("schema"), "strict", "Messages always holds the answer to its schema", "info"
+                )
             return
         order = "Answer with one JSON object and nothing else: no prose, no code fence."
         if wanted.kind == "schema":
@@ -394,13 +396,12 @@ class _Encoding:
             self.thinking_native(body)
             return
         self.node(ask)
-        if ask.display is not None:
-            self.ledger.add(ask.at, "display", "said in the caller's own dialect only", "info")
         if ask.mode == "off" or ask.effort == "none":
             if self.profile.thinking_off == "never":
                 self.ledger.add(ask.at, None, "this model's thinking cannot be turned off", "degraded")
             elif self.profile.thinking != "none":
                 body["thinking"] = {"type": self.profile.thinking_off}
+            self.display(ask, body)
             return
         if self.profile.thinking == "none":
             self.ledger.add(ask.at, None, "this model does not think", "degraded")
@@ -414,6 +415,18 @@ class _Encoding:
                 body.setdefault("output_config", {})["effort"] = effort
         else:
             self.budget(body, messages)
+        self.display(ask, body)
+
+    def display(self, ask: ReasoningAsk, body: Block) -> None:
+        """Whether thinking is shown. The models that can be told are those that decide themselves how much to think."""
+        if ask.display is None:
+            return
+        thinking = body.get("thinking", {})
+        if thinking.get("type") == "adaptive":
+            thinking["display"] = "omitted" if ask.display == "omitted" else "summarized"
+        if thinking.get("display") != ask.display:
+            at = self.request.path_of("display")
+            self.ledger.add(at, None, "how thinking is shown cannot be chosen here in these words", "info")
 
     def thinking_native(self, body: Block) -> None:
         ask = self.request.reasoning
