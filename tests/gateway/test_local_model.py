@@ -129,9 +129,10 @@ def test_tokens_are_counted(gateway: Served) -> None:
         )
 
 
+# An enumeration, as a model this small may never end a free text.
 CITY: dict[str, Any] = {
     "type": "object",
-    "properties": {"city": {"type": "string"}},
+    "properties": {"city": {"enum": ["Paris", "Rome"]}},
     "required": ["city"],
     "additionalProperties": False,
 }
@@ -149,7 +150,7 @@ def test_the_anthropic_sdk_forces_a_call(gateway: Served) -> None:
         assert message.stop_reason == "tool_use"
         (call,) = [block for block in message.content if block.type == "tool_use"]
         assert call.name == "get_weather"
-        assert isinstance(call.input["city"], str)
+        assert call.input["city"] in {"Paris", "Rome"}
         with claude.messages.stream(model="local", max_tokens=60, messages=ASK, tools=tools, tool_choice=choice) as stream:
             assert stream.get_final_message().stop_reason == "tool_use"
 
@@ -166,5 +167,5 @@ def test_the_openai_sdk_forces_a_call(gateway: Served) -> None:
         (call,) = completion.choices[0].message.tool_calls or []
         assert call.type == "function"
         assert call.function.name == "get_weather"
-        assert isinstance(json.loads(call.function.arguments)["city"], str)
+        assert json.loads(call.function.arguments)["city"] in {"Paris", "Rome"}
         assert completion.choices[0].finish_reason == "tool_calls"
