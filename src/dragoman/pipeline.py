@@ -73,7 +73,7 @@ async def attend(
         unfinished = _FAULT
         raise
     finally:
-        report.status = answer.status if answer.finished else unfinished
+        report.status = answer.status if answer.complete else unfinished
         report.ended = core.clock.now()
         core.observe(report)
 

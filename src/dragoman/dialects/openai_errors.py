@@ -119,7 +119,9 @@ def encode_error(error: DragomanError, request_id: str) -> HttpError:
     headers: Headers = [("content-type", "application/json"), ("x-request-id", request_id)]
     if error.retry_after is not None:
         headers.append(("retry-after", str(max(0, math.ceil(error.retry_after)))))
-    return HttpError(error.status, headers, msgspec.json.encode(error_body(error)))
+    # 529 is Anthropic's word for it.
+    status = STATUS_OF["overloaded"] if error.status == 529 else error.status
+    return HttpError(status, headers, msgspec.json.encode(error_body(error)))
 
 
 def error_body(error: DragomanError) -> dict[str, Any]:

@@ -20,13 +20,15 @@ SSE_HEADERS: RawHeaders = [
 
 class Answer:
     """`headers` are put on whatever is sent first, but for those that the answer brings along. `quiet_since` is when the
-    caller last got a byte, by the clock. `torn`: what it got ends within an event, so nothing of ours can follow."""
+    caller last got a byte, by the clock. `torn`: what it got ends within an event, so nothing of ours can follow.
+    `complete`: it has all of its answer, though perhaps not yet its end."""
 
     __slots__ = (
         "_clock",
         "_dialect",
         "_out",
         "begun",
+        "complete",
         "content",
         "finished",
         "headers",
@@ -48,6 +50,7 @@ class Answer:
         self.begun = False
         self.content = False
         self.torn = False
+        self.complete = False
         self.finished = False
         self.status = 0
 
@@ -79,7 +82,7 @@ class Answer:
         self.quiet_since = self._clock.now()
 
     async def finish(self, data: bytes = b"") -> None:
-        self.finished = True
+        self.complete = self.finished = True
         await self._out.finish(data)
 
     async def error(self, error: DragomanError) -> None:

@@ -29,10 +29,13 @@ _HELD_MOST = 1024 * 1024
 """No more than this is held back before the first content, in bytes."""
 _RECENT = 8 * 1024
 """Usage, the end and an error are looked for in the last so many bytes of a verbatim stream."""
-_AFTERWORD = 1.0
+_MOMENT = 0.01
+"""Seconds to wait for the end of a body behind its last event. It is there at once as a rule, and then the caller's answer
+ends with that event too: many clients hang up when they have seen it, and a connection is only used again after its end."""
+_AFTERWORD = 0.5
 """Seconds in which something may still follow a verbatim stream's last event."""
 _LINGER = 0.1
-"""Seconds to wait for the proper end of a body after its last event, so that its connection can be used again."""
+"""Seconds to wait for the end of a body whose caller has its answer already, so that its connection can be used again."""
 
 
 # ---------------------------------------------------------------- T0
@@ -46,7 +49,7 @@ async def relay(call: Call, sent: Sent) -> Outcome:
     answer, upstream = call.answer, sent.upstream
     call.report.first_byte = call.core.clock.now()
     await answer.begin(200, response_headers(sent.head, stream=True))
-    aligner, chunk, recent = Aligner(), held, b"\n"
+    aligner, chunk, ready, recent = Aligner(), held, b"", b"\n"
     ended = False
     failure: DragomanError | None = None
     try:
@@ -55,14 +58,19 @@ async def relay(call: Call, sent: Sent) -> Outcome:
             if ready:
                 answer.torn = not aligner.between
                 recent = (recent + ready)[-_RECENT:]
-                ended = ended or upstream.ends(recent[-len(ready) - 1 :], closed=False)
+                ended = upstream.ends(recent[-len(ready) - 1 :], closed=False)
+                if ended:
+                    break
                 await answer.write(ready)
-            chunk = await (_afterword(sent.exchange) if ended else next_chunk(call, sent.exchange, may_ping=aligner.between))
+            chunk = await next_chunk(call, sent.exchange, may_ping=aligner.between)
     except DragomanError as broken:
         failure = broken
     finally:
         call.report.usage = upstream.usage_of(held[:_RECENT], recent)
-    if ended or (failure is None and upstream.ends(recent + aligner.rest, closed=True)):
+    if ended:
+        await _epilogue(call, sent.exchange, aligner, ready)
+        return Outcome(committed=True)
+    if failure is None and upstream.ends(recent + aligner.rest, closed=True):
         await answer.finish(aligner.rest)
         return Outcome(committed=True)
     told = _last_error(sent, recent)
@@ -70,6 +78,28 @@ async def relay(call: Call, sent: Sent) -> Outcome:
         # The provider's own words have reached the caller already.
         await answer.finish()
     return Outcome(told or failure or UpstreamGarbled("the stream broke off before its end"), committed=True)
+
+
+async def _epilogue(call: Call, exchange: Exchange, aligner: Aligner, last: bytes) -> None:
+    """The last event has come: the answer is whole, and nothing that happens from here on is a failure."""
+    patience = _MOMENT
+    while (chunk := await _more(exchange, patience)) != b"":
+        if last:
+            await call.answer.write(last)
+        call.answer.complete = True
+        last = aligner.feed(chunk) if chunk else b""
+        if (chunk is None and patience == _AFTERWORD) or call.core.clock.now() > call.deadline:
+            break
+        patience = _AFTERWORD
+    await call.answer.finish(last + aligner.rest)
+
+
+async def _more(exchange: Exchange, wait: float) -> bytes | None:
+    """What follows the last event: b"" at the end of the body, however it ended, None when nothing came in time."""
+    try:
+        return await exchange.read(wait)
+    except UpstreamError:
+        return b""
 
 
 async def _until_content(call: Call, sent: Sent) -> tuple[bytes, DragomanError | None]:
@@ -90,14 +120,6 @@ async def _until_content(call: Call, sent: Sent) -> tuple[bytes, DragomanError |
         if not chunk:
             return b"", UpstreamGarbled("the stream was empty" if not held.strip() else "the stream ended without an answer")
     return held, None
-
-
-async def _afterword(exchange: Exchange) -> bytes:
-    """What follows the last event. The answer is whole, so nothing that happens here is a failure."""
-    try:
-        return await exchange.read(_AFTERWORD) or b""
-    except UpstreamError:
-        return b""
 
 
 def _last_error(sent: Sent, recent: bytes) -> UpstreamError | None:
@@ -147,30 +169,27 @@ async def translate(call: Call, sent: Sent) -> Outcome:
                     over = over or isinstance(event, Finish)
                 shown = shown or _shows(event)
                 out.append(encoder.feed(restored_event(event, call.names) if call.names else event))
-            if shown and out:
-                if not answer.content:
-                    report.first_byte = call.core.clock.now()
-                    await answer.begin(200, SSE_HEADERS)
+            if shown and not report.first_byte:
+                report.first_byte = call.core.clock.now()
+                await answer.begin(200, SSE_HEADERS)
+            if shown and out and not over:
                 await answer.write(b"".join(out))
                 out.clear()
             if isinstance(fault, Fault):
                 return Outcome(fault.error, committed=shown)
     finally:
         report.usage = usage if over and usage is not None else _so_far(usage, reply, said)
-    await answer.finish()
-    if chunk:
+    ended = not chunk or await _more(sent.exchange, _MOMENT) == b""
+    await answer.finish(b"".join(out))
+    if not ended:
         await _linger(call, sent.exchange)
     return Outcome(committed=True)
 
 
 async def _linger(call: Call, exchange: Exchange) -> None:
-    """The caller has its answer. What is left is the body's end, without which the connection cannot be used again."""
     until = call.core.clock.now() + _LINGER
-    try:
-        while await exchange.read(max(0.0, until - call.core.clock.now())):
-            pass
-    except UpstreamError:
-        return
+    while await _more(exchange, max(0.0, until - call.core.clock.now())):
+        pass
 
 
 def _so_far(counted: Usage | None, reply: Reply, said: int) -> Usage:
