@@ -13,7 +13,7 @@ from typing import Any, assert_never, cast
 
 from dragoman.dialects.base import Target
 from dragoman.dialects.chat.reasoning import native_item
-from dragoman.dialects.openai_parts import merge
+from dragoman.dialects.openai_parts import merge, readable
 from dragoman.ir.losses import Ledger
 from dragoman.ir.request import (
     Audio,
@@ -411,21 +411,3 @@ def _stood_in(part: Node, key: str) -> bool:
 def _file_name(media: str) -> str:
     ending = media.partition(";")[0].rpartition("/")[2].rpartition(".")[2]
     return f"document.{'txt' if ending == 'plain' else ending or 'pdf'}"
-
-
-def readable(native: Block) -> str | None:
-    """What a person would read in a block of another dialect: a tool's name, or title, source and text, also of what
-    is nested in its content. None where there is nothing of the kind."""
-    name = native.get("tool_name")
-    if isinstance(name, str):
-        return f"[tool: {name}]"
-    lines = [native[key] for key in ("title", "source", "url", "text") if isinstance(native.get(key), str) and native[key]]
-    content = native.get("content")
-    if isinstance(content, str) and content:
-        lines.append(content)
-    elif isinstance(content, dict):
-        content = [content]
-    if isinstance(content, list):
-        inner = [readable(cast("Block", item)) for item in cast("list[Any]", content) if isinstance(item, dict)]
-        lines += [text for text in inner if text]
-    return "\n".join(lines) or None
