@@ -263,4 +263,6 @@ def _unpacked(inbound: Inbound, most: int) -> Inbound:
         raise MalformedBody(f"the body is not valid {encoding.decode()}: {error}") from None
     if len(body) > most:
         raise BodyTooLarge(f"the body is larger than {most} bytes when unpacked")
+    if not unzip.eof or unzip.unused_data:
+        raise MalformedBody(f"the body is not valid {encoding.decode()}: it is cut short, or something follows it")
     return msgspec.structs.replace(inbound, body=body)
