@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import msgspec
 
-from dragoman.ir.request import Format, ReasoningAsk, Tool, ToolCall, ToolChoice
+from dragoman.ir.request import Format, ReasoningAsk, Tool, ToolChoice
 
 Block = dict[str, Any]
 
@@ -92,7 +92,7 @@ def summary_word(ask: ReasoningAsk) -> str | None:
     return _SUMMARY_OF.get(ask.display or "")
 
 
-def unwrapped(call: ToolCall, arguments: str) -> str:
+def unwrapped(arguments: str) -> str:
     """The text of a free-text tool's call that was made as a function's."""
     try:
         found = msgspec.json.decode(arguments.encode("utf-8", "surrogatepass"))

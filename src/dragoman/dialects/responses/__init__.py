@@ -1,0 +1,40 @@
+"""OpenAI Responses, `POST /v1/responses`, both sides.
+
+Source: the types of the `openai` package (2.x) and https://platform.openai.com/docs/api-reference/responses.
+"""
+
+from __future__ import annotations
+
+from dragoman.dialects.base import Dialect
+from dragoman.dialects.openai_models import encode_model, encode_models
+from dragoman.dialects.responses.decode_request import decode_request
+from dragoman.dialects.responses.encode_request import encode_request
+from dragoman.dialects.responses.errors import decode_error, encode_error, stream_error
+from dragoman.dialects.responses.response import decode_response, encode_response
+from dragoman.dialects.responses.stream_decoder import StreamDecoder
+from dragoman.dialects.responses.stream_encoder import PING, StreamEncoder
+from dragoman.dialects.responses.verbatim import ends, error_in_body, scrub, sniff, usage_of
+
+RESPONSES = Dialect(
+    name="responses",
+    path="/v1/responses",
+    decode_request=decode_request,
+    encode_request=encode_request,
+    decode_response=decode_response,
+    encode_response=encode_response,
+    stream_decoder=StreamDecoder,
+    stream_encoder=StreamEncoder,
+    decode_error=decode_error,
+    encode_error=encode_error,
+    stream_error=stream_error,
+    error_in_body=error_in_body,
+    sniff=sniff,
+    ends=ends,
+    ping=PING,
+    usage_of=usage_of,
+    scrub=scrub,
+    id_prefix="resp_",
+    tool_names=64,
+    encode_model=encode_model,
+    encode_models=encode_models,
+)
