@@ -1,6 +1,6 @@
 """A testing kit for LLM clients and gateways: an upstream that says what you script, and judges of what came out.
 
-    ScriptedUpstream   a server on a real socket that speaks Chat Completions and Messages
+    ScriptedUpstream   a server on a real socket that speaks Chat Completions, Messages and Gemini
     SCENARIOS          what it can say, by name, each with its oracle; `scenario(...)` makes more
     fold_chat, ...     strict readers: is this stream legal, and what does it say?
 
@@ -10,6 +10,7 @@ It shares no code with the codecs that it tests. docs/testing.md has examples.
 from dragoman.testing.connection import ClosedEarly
 from dragoman.testing.http1 import Request
 from dragoman.testing.judge_chat import fold_chat, read_chat
+from dragoman.testing.judge_gemini import fold_gemini, fold_gemini_array, read_gemini
 from dragoman.testing.judge_messages import fold_messages, read_messages
 from dragoman.testing.library import SCENARIOS, scenarios_for
 from dragoman.testing.scenario import (
@@ -48,6 +49,7 @@ from dragoman.testing.scenario import (
     scenario,
 )
 from dragoman.testing.speak_chat import render_chat
+from dragoman.testing.speak_gemini import render_gemini
 from dragoman.testing.speak_messages import render_messages
 from dragoman.testing.sse import SseEvent, read_events
 from dragoman.testing.upstream import Connections, Flaky, ScriptedUpstream, ThreadedUpstream
@@ -105,11 +107,15 @@ __all__ = [
     "View",
     "Voice",
     "fold_chat",
+    "fold_gemini",
+    "fold_gemini_array",
     "fold_messages",
     "read_chat",
     "read_events",
+    "read_gemini",
     "read_messages",
     "render_chat",
+    "render_gemini",
     "render_messages",
     "scenario",
     "scenarios_for",

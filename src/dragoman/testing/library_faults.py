@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 
-from dragoman.testing.library_text import CHAT, HELLO, MESSAGES, U, says, text
+from dragoman.testing.library_text import CHAT, HELLO, MESSAGES, NOT_GEMINI, U, says, text
 from dragoman.testing.library_tools import PARIS, call
 from dragoman.testing.scenario import (
     Begin,
@@ -139,6 +139,7 @@ _IN_STREAM: tuple[Scenario, ...] = (
         ToolCall("get_weather", ('{"ci', ErrorEvent("internal", "Internal server error"))),
         U,
         unary=False,
+        dialects=NOT_GEMINI,
         expected=fails(
             "internal", "Internal server error", None, Block("tool_call", '{"ci', name="get_weather", id="call_1", whole=False)
         ),

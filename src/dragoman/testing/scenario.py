@@ -28,7 +28,7 @@ import msgspec
 
 from dragoman.testing.view import FinishWord, TroubleWord, View
 
-DIALECTS = ("chat", "messages")
+DIALECTS = ("chat", "messages", "gemini")
 """The dialects that the kit speaks today (`voices.VOICES`)."""
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
 
-from dragoman.testing import judge_chat, judge_messages, speak_chat, speak_messages
+from dragoman.testing import judge_chat, judge_gemini, judge_messages, speak_chat, speak_gemini, speak_messages
 from dragoman.testing.scenario import Ask, Rendered, Scenario
 from dragoman.testing.view import View
 
@@ -43,11 +44,23 @@ def _hears_messages(method: str, path: str, body: Mapping[str, Any] | None) -> A
     return Ask(_model_of(body), body.get("stream") is True)
 
 
+_GEMINI_PATH = re.compile(r"/v1[a-z0-9]*/(?:models/)?(.+):(generateContent|streamGenerateContent)$")
+
+
+def _hears_gemini(method: str, path: str, body: Mapping[str, Any] | None) -> Ask | None:
+    """The model and whether to stream stand in the path. A stream is of server-sent events, also without `alt=sse`."""
+    found = _GEMINI_PATH.search(path)
+    if method != "POST" or found is None or body is None:
+        return None
+    return Ask(found[1], found[2].startswith("stream"))
+
+
 VOICES: dict[str, Voice] = {
     "chat": Voice("chat", _hears_chat, speak_chat.render, judge_chat.fold_chat, judge_chat.read_chat),
     "messages": Voice(
         "messages", _hears_messages, speak_messages.render, judge_messages.fold_messages, judge_messages.read_messages
     ),
+    "gemini": Voice("gemini", _hears_gemini, speak_gemini.render, judge_gemini.fold_gemini, judge_gemini.read_gemini),
 }
 
 
@@ -61,10 +74,15 @@ def heard(method: str, path: str, body: Mapping[str, Any] | None) -> tuple[Voice
 
 
 def models_body(names: list[str], headers: Mapping[str, str]) -> bytes:
-    """The list of models, in the dialect of the one who asks: Anthropic's clients send `anthropic-version`."""
+    """The list of models, in the dialect of the one who asks: Anthropic's clients send `anthropic-version`, Google's
+    `x-goog-api-key`."""
     if "anthropic-version" in headers:
         data = [{"type": "model", "id": n, "display_name": n, "created_at": "2026-10-21T00:00:00Z"} for n in names]
         edges = {"first_id": names[0] if names else None, "last_id": names[-1] if names else None}
         return json.dumps({"data": data, "has_more": False, **edges}).encode()
+    if "x-goog-api-key" in headers:
+        methods = ["generateContent", "countTokens"]
+        listed = [{"name": f"models/{n}", "displayName": n, "supportedGenerationMethods": methods} for n in names]
+        return json.dumps({"models": listed}).encode()
     models = [{"id": n, "object": "model", "created": 1_793_000_000, "owned_by": "scripted"} for n in names]
     return json.dumps({"object": "list", "data": models}).encode()
