@@ -12,7 +12,7 @@ from dragoman.dialects.base import Dialect, Reply
 from dragoman.errors import DragomanError
 from dragoman.ir.events import Event, Fault, fold, unfold
 from dragoman.ir.losses import Ledger
-from dragoman.ir.request import Message, Request, Text
+from dragoman.ir.request import Message, ReasoningAsk, Request, Text
 from dragoman.testing import SCENARIOS, VOICES, Ask, Block, IllegalStream, Scenario, View
 from dragoman.wire.sse import SseParser
 
@@ -20,12 +20,16 @@ from dragoman.wire.sse import SseParser
 UNSPEAKABLE = {
     "chat": {"redacted_thinking", "server_tool_call", "server_tool_result", "unknown"},
     "messages": set[str](),
+    "gemini": {"redacted_thinking", "server_tool_call", "server_tool_result"},
 }
 FOREIGN = {"server_tool_call", "server_tool_result", "unknown"}
+# What stands on a part there, and elsewhere in a block of its own.
+BESIDE = {"gemini": {"redacted_thinking"}}
 
 
 def reply(dialect: Dialect) -> Reply:
     request = Request(model="m", dialect=dialect.name, stream=True, include_usage=True,
+                      reasoning=ReasoningAsk(mode="on", display="summarized"),
                       messages=[Message(role="user", parts=[Text(text="hi")])])  # fmt: skip
     return Reply(request, "m", 1_700_000_000, dialect.id_prefix + "fallback", 7, "upstream", Ledger())
 
@@ -70,8 +74,13 @@ def seen(client: str, body: bytes) -> View:
 
 
 def sayable(view: View, upstream: str, client: str) -> tuple[Block, ...]:
-    foreign = set[str]() if upstream == client else FOREIGN
-    return tuple(block for block in view.blocks if block.kind not in UNSPEAKABLE[client] | foreign)
+    foreign = set[str]() if upstream == client else FOREIGN | BESIDE.get(upstream, set())
+    # A call that broke off has no form in Gemini, whose clients run whatever call they see.
+    return tuple(
+        block
+        for block in view.blocks
+        if block.kind not in UNSPEAKABLE[client] | foreign and (block.whole or client != "gemini")
+    )
 
 
 def plain(blocks: tuple[Block, ...], client: str) -> list[tuple[str, str, object, bool]]:
@@ -79,11 +88,11 @@ def plain(blocks: tuple[Block, ...], client: str) -> list[tuple[str, str, object
     out: list[tuple[str, str, object, bool]] = []
     for block in blocks:
         kind = "text" if block.kind == "refusal" else block.kind
-        if kind == "custom_tool_call" and client == "messages":
+        if kind == "custom_tool_call" and client in {"messages", "gemini"}:
             out.append(("tool_call", block.name, {"input": block.value}, block.whole))
             continue
         if kind in {"text", "thinking"}:
-            if not block.value and not block.signature:
+            if not block.value and (not block.signature or client == "gemini"):
                 continue
             if out and out[-1][0] == kind:
                 out[-1] = (kind, "", str(out[-1][2]) + str(block.value), True)
@@ -138,7 +147,7 @@ def test_a_stream_means_the_same_in_every_dialect(upstream: str, client: str, na
 
 def finish_of(view: View, client: str) -> str | None:
     """The finish as far as the client's dialect can tell it."""
-    if client == "chat":
+    if client in {"chat", "gemini"}:
         return {"stop_sequence": "stop", "context_length": "length", "pause": "stop", "refusal": "content_filter"}.get(
             view.finish or "", view.finish
         )

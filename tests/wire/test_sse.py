@@ -98,3 +98,15 @@ def test_a_huge_event_goes_on_before_it_is_whole() -> None:
     assert not aligner.between
     assert aligner.feed(b"\n\n") == b"\n\n"
     assert aligner.between
+
+
+def test_an_error_that_stands_bare_in_a_stream_is_an_event() -> None:
+    error = b'{\n  "error": {\n    "code": 503\n  }\n}'
+    for end in (b"", b"\n", b"\n\n"):
+        parser = SseParser()
+        frames = [*parser.feed(b"data: 1\n\n" + error + end), *parser.end()]
+        assert frames == [Frame("", b"1"), Frame("", error)]
+
+
+def test_words_that_are_no_field_and_no_json_are_skipped() -> None:
+    assert parse_event(b"hello\nid: 7") is None

@@ -83,7 +83,7 @@ class SseParser:
 
 
 def parse_event(block: bytes) -> Frame | None:
-    """The event in the lines between two blank ones; None for comments alone."""
+    """The event in the lines between two blank ones; None for comments alone. JSON that stands there bare counts as data."""
     if block.startswith(b"data: ") and b"\n" not in block and b"\r" not in block:
         return Frame("", block[6:])
     event = ""
@@ -97,7 +97,9 @@ def parse_event(block: bytes) -> Frame | None:
         elif name == b"event":
             event = value.decode("utf-8", "replace")
     if not data:
-        return None
+        # Some servers end a stream with their error as it is: JSON over several lines, without `data:`. Nothing else that
+        # is no field begins so, and to skip it would be to take a failure for a stream that broke off.
+        return Frame(event, block) if block[:1] in {b"{", b"["} else None
     return Frame(event, data[0] if len(data) == 1 else b"\n".join(data))
 
 

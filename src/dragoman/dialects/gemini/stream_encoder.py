@@ -23,6 +23,7 @@ from dragoman.dialects.gemini.usage import encode_usage, estimated_usage
 from dragoman.errors import DragomanError
 from dragoman.ir.events import Cited, Close, Delta, Event, Fault, Finish, Open, Ping, Response, Sealed, Start
 from dragoman.ir.request import Part, Reasoning, Refusal, Text, ToolCall
+from dragoman.wire.partial import whole
 
 Block = dict[str, Any]
 
@@ -136,21 +137,33 @@ class StreamEncoder:
     def _opened(self, event: Open) -> bytes:
         choice = self._choice(event.choice)
         part = event.part
+        out = self._whole_calls(choice) if self._open else b""
         streams = isinstance(part, Text | Refusal) or (isinstance(part, Reasoning) and choice.writer.shows_thoughts)
         live = self._open[event.index] = _Live(part, choice, streams=streams)
         live.before = len(choice.said)
         match part:
             case Text() | Refusal():
                 choice.writer.refused = choice.writer.refused or isinstance(part, Refusal)
-                return self._delta(live, part.text, None)
+                return out + self._delta(live, part.text, None)
             case Reasoning():
                 live.part = msgspec.structs.replace(part, text="")
-                return self._delta(live, part.text, None)
+                return out + self._delta(live, part.text, None)
             case ToolCall():
                 live.part = msgspec.structs.replace(part, arguments="")
-                return self._delta(live, part.arguments, None)
+                return out + self._delta(live, part.arguments, None)
             case _:
-                return b""
+                return out
+
+    def _whole_calls(self, choice: _Choice) -> bytes:
+        """Calls that are whole already, though nobody has said so: they come before what opens now."""
+        out = b""
+        for index, live in list(self._open.items()):
+            if isinstance(live.part, ToolCall) and live.choice is choice and live.part.kind == "function":
+                arguments = "".join(live.text)
+                if arguments.strip() and whole(arguments):
+                    del self._open[index]
+                    out += self._closed(live, complete=True)
+        return out
 
     def _delta(self, live: _Live, text: str, probs: list[object] | None) -> bytes:
         if not text and not probs:
@@ -179,9 +192,9 @@ class StreamEncoder:
                         choice.grounding.add(citation, own, 0, before)
                 return b""
             case Reasoning():
-                whole = msgspec.structs.replace(part, text="".join(live.text))
-                choice.writer.characters += len(whole.text)
-                return self._parts(choice, choice.writer.thought(whole))
+                thought = msgspec.structs.replace(part, text="".join(live.text))
+                choice.writer.characters += len(thought.text)
+                return self._parts(choice, choice.writer.thought(thought))
             case ToolCall():
                 part = msgspec.structs.replace(part, arguments="".join(live.text))
                 return self._parts(choice, choice.writer.add(part, complete=complete))
