@@ -15,10 +15,12 @@ from dragoman.dialects.base import Target
 from dragoman.errors import MalformedBody
 from dragoman.ir.losses import Ledger
 from dragoman.ir.profile import Profile
+from dragoman.models.catalogue import Model, catalogue
 
 ROOT = Path(__file__).parent.parent
 CORPUS = ROOT / "tests" / "corpus"
 PAGE = ROOT / "docs" / "translation.md"
+MODELS_PAGE = ROOT / "docs" / "models.md"
 _SEVERITIES = ("lost", "degraded", "info")
 
 
@@ -42,20 +44,45 @@ def table(source: str, target: str) -> str:
 
 
 def page(text: str) -> str:
-    """The page with its tables made anew."""
+    """The page of the losses with its tables made anew."""
     tables = "\n".join(table(source, target) for source in DIALECTS for target in DIALECTS if source != target)
-    begin, end = "<!-- losses:begin -->", "<!-- losses:end -->"
+    return between(text, "losses", tables)
+
+
+def between(text: str, name: str, tables: str) -> str:
+    """The page with this between its two marks."""
+    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
     head, _, rest = text.partition(begin)
     return f"{head}{begin}\n\n{tables}\n{end}{rest.partition(end)[2]}"
 
 
+def models_page(text: str) -> str:
+    """The page of the models. Where nothing is known, nothing stands."""
+    tables: list[str] = []
+    for vendor in catalogue().vendors:
+        rows = "\n".join(_row(model) for model in vendor.models)
+        head = "| model | id | context | output | takes | makes | can | released |\n|---|---|---|---|---|---|---|---|"
+        made = f"From [its maker's page]({vendor.source}), by way of {vendor.via}, {vendor.read}."
+        tables.append(f"### {vendor.name}\n\n{made}\n\n{head}\n{rows}\n")
+    return between(text, "models", "\n".join(tables))
+
+
+def _row(model: Model) -> str:
+    sizes = [f"{size:,}" if size else "" for size in (model.context, model.output)]
+    words = [", ".join(kinds or ()) for kinds in (model.input, model.makes, model.can)]
+    title = f"[{model.name}]({model.source})" if model.source else model.name
+    return f"| {' | '.join([title, f'`{model.id}`', *sizes, *words, model.released])} |"
+
+
 def main() -> int:
-    old = PAGE.read_text()
-    new = page(old)
-    if "--check" in sys.argv:
-        return int(old != new)
-    PAGE.write_text(new)
-    return 0
+    stale = False
+    for path, made in ((PAGE, page), (MODELS_PAGE, models_page)):
+        old = path.read_text()
+        new = made(old)
+        stale = stale or old != new
+        if "--check" not in sys.argv:
+            path.write_text(new)
+    return int(stale and "--check" in sys.argv)
 
 
 if __name__ == "__main__":

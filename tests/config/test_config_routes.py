@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import pytest
 
 from dragoman.config import Config, load
-from dragoman.errors import UnknownModel
+from dragoman.errors import ConfigError, UnknownModel
+from dragoman.ir.usage import Usage
 
 KEYS = {
     "anthropic": {"ANTHROPIC_API_KEY": "sk-ant-0123456789abc"},
@@ -305,3 +308,54 @@ def test_without_a_list_of_models_the_error_names_the_providers() -> None:
     )
     with pytest.raises(UnknownModel, match="lab/"):
         config.route("nope")
+
+
+# ---------------------------------------------------------------- what the catalogue adds
+
+
+def test_sizes_and_titles_come_from_the_catalogue_where_the_row_says_nothing() -> None:
+    models = "[claude-opus-5-5, {id: claude-haiku-4-5, context: 9, title: H}]"
+    config = load(f"providers: {{anthropic: {{api_key: sk-0123456789abcdef, models: {models}}}}}", ".yaml", {}, "test")
+    served = {model.id: model for model in config.served_models()}
+    opus, haiku = served["anthropic/claude-opus-5-5"], served["anthropic/claude-haiku-4-5"]
+    assert (opus.display_name, opus.context, opus.output) == ("Claude Opus 5.5", 1_000_000, 128_000)
+    assert opus.input == ("text", "image", "pdf")
+    assert (haiku.display_name, haiku.context, haiku.output) == ("H", 9, 64_000)
+
+
+def test_another_host_of_a_model_may_allow_less_so_its_sizes_are_not_guessed() -> None:
+    config = load("providers: {gpu: {base_url: 'http://gpu:1/v1', auth: none, models: [zai-org/GLM-5.3]}}", ".yaml", {}, "test")
+    served = next(model for model in config.served_models() if model.id == "gpu/zai-org/GLM-5.3")
+    assert (served.display_name, served.context, served.output, served.input) == ("GLM 5.3", None, None, None)
+
+
+PRIVATE = """
+providers: {corp: {base_url: 'https://llm.corp.example/v1', api_key: sk-0123456789abcdef}}
+models:
+  house:
+    targets: [corp/one, {model: corp/two, price: {input: 1, output: 2}}]
+    context: 200000
+    output: 32000
+    modalities: [text, vision]
+    price: {input: 0.8, output: "2.4", cache_read: 0.08}
+  plain: corp/one
+"""
+
+
+def test_a_private_model_has_the_sizes_modalities_and_price_that_are_written() -> None:
+    config = load(PRIVATE, ".yaml", {}, "test")
+    served = next(model for model in config.served_models() if model.id == "house")
+    assert (served.context, served.output, served.input) == (200_000, 32_000, ("text", "image"))
+    one, two = config.route("house")
+    assert one.price is not None
+    assert one.price.cost(Usage(input=1_000_000, cache_read=1_000_000, output=1_000_000)).total == Decimal("3.28")
+    assert two.price is not None
+    assert two.price.input.base == 1
+    assert config.route("plain")[0].price is None
+
+
+def test_half_a_price_is_a_mistake() -> None:
+    with pytest.raises(ConfigError, match=r"models\.house\.price.*incomplete"):
+        load("models: {house: {targets: openai/x, price: {input: 1}}}", ".yaml", {}, "test")
+    with pytest.raises(ConfigError, match="is not a price"):
+        load("models: {house: {targets: openai/x, price: {input: -1, output: cheap}}}", ".yaml", {}, "test")

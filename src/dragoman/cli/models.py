@@ -25,7 +25,8 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         for line in served:
             chain = [target.name for target in config.route(line.id)]
-            print(json.dumps({"id": line.id, "name": line.display_name, "targets": chain, "context": line.context}))
+            sizes = {"context": line.context, "output": line.output, "input": line.input}
+            print(json.dumps({"id": line.id, "name": line.display_name, "targets": chain, **sizes}))
         return 0
     width = max((len(line.id) for line in served), default=0)
     for line in served:

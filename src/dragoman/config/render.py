@@ -8,6 +8,7 @@ import msgspec
 import yaml
 
 from dragoman.config.resolved import Config, ModelConfig, ProviderConfig, secret_header
+from dragoman.config.schema import PriceSection
 from dragoman.secret import mask
 
 
@@ -57,6 +58,9 @@ def _provider(provider: ProviderConfig) -> dict[str, Any]:
 def _model(entry: ModelConfig) -> dict[str, Any]:
     said = msgspec.to_builtins(entry)
     said.pop("name")
+    if entry.price is not None:
+        rates = {name: getattr(entry.price, name) for name in PriceSection.__struct_fields__}
+        said["price"] = {name: float(rate.base) for name, rate in rates.items() if rate is not None}
     said["targets"] = [f"{target.provider}/{target.model}" if target.provider else target.model for target in entry.targets]
     return _bare(said)
 

@@ -14,6 +14,7 @@ from dragoman.config.problems import Problems
 from dragoman.config.resolved import ClientKey, Config, Local, ModelConfig, Server, TargetRef
 from dragoman.config.schema import LocalSection, LogSection, ServerSection
 from dragoman.logs import Log
+from dragoman.models.prices import Price, Rate
 from dragoman.providers.table import Provider
 from dragoman.secret import Secret
 from dragoman.wire.http import Timeouts
@@ -98,14 +99,16 @@ def _model(name: str, section: dict[str, Any], problems: Problems) -> ModelConfi
     _check_waits(section, ("models", name), problems)
     for index, one in enumerate(section.get("targets", [])):
         _check_waits(one, ("models", name, "targets", index), problems)
+    taken = section.get("input")
     targets = tuple(
         TargetRef(
             model=one["model"],
             provider=one.get("provider"),
             timeouts=one.get("timeouts", {}),
             profile=one.get("profile", {}),
+            price=_price(one, ("models", name, "targets", index), problems),
         )
-        for one in section.get("targets", [])
+        for index, one in enumerate(section.get("targets", []))
     )
     return ModelConfig(
         name=name,
@@ -116,7 +119,20 @@ def _model(name: str, section: dict[str, Any], problems: Problems) -> ModelConfi
         display_name=section.get("display_name"),
         description=section.get("description"),
         context=section.get("context"),
+        output=section.get("output"),
+        input=tuple(taken) if taken is not None else None,
+        price=_price(section, ("models", name), problems),
     )
+
+
+def _price(section: dict[str, Any], path: At, problems: Problems) -> Price | None:
+    said: dict[str, Any] | None = section.get("price")
+    if said is None:
+        return None
+    if not {"input", "output"} <= said.keys():
+        problems.add((*path, "price"), "is incomplete; allowed: `input` and `output` in US dollars for a million tokens")
+        return None
+    return Price(**{name: Rate(dollars) for name, dollars in said.items()})
 
 
 def _check_waits(section: dict[str, Any], path: At, problems: Problems) -> None:

@@ -27,6 +27,8 @@ import msgspec
 from dragoman.errors import UnknownModel
 from dragoman.ir.profile import Profile
 from dragoman.logs import Log
+from dragoman.models.catalogue import Input, catalogue
+from dragoman.models.prices import Price
 from dragoman.models.profiles import profile_for
 from dragoman.providers.auth import Credential
 from dragoman.providers.table import DialectName, Model, Provider, find
@@ -121,10 +123,11 @@ class TargetRef(msgspec.Struct, frozen=True, kw_only=True):
     provider: str | None = None
     timeouts: dict[str, float] = {}
     profile: dict[str, Any] = {}
+    price: Price | None = None
 
 
 class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """One public name with its chain. `strict` None: as the server says."""
+    """One public name with its chain. `strict` None: as the server says. `price` None: that of each target's provider."""
 
     name: str
     targets: tuple[TargetRef, ...]
@@ -134,16 +137,20 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):
     display_name: str | None = None
     description: str | None = None
     context: int | None = None
+    output: int | None = None
+    input: tuple[Input, ...] | None = None
+    price: Price | None = None
 
 
 class TargetConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """Where one attempt goes. `model` is the name that the provider knows."""
+    """Where one attempt goes. `model` is the name that the provider knows, `price` what the configuration says it costs."""
 
     provider: ProviderConfig
     model: str
     profile: Profile
     timeouts: Timeouts
     strict: bool
+    price: Price | None = None
 
     @property
     def name(self) -> str:
@@ -156,14 +163,22 @@ class _Settings(msgspec.Struct, frozen=True):
     strict: bool
     timeouts: dict[str, float] = {}
     profile: dict[str, Any] = {}
+    price: Price | None = None
 
-    def under(self, timeouts: dict[str, float], profile: dict[str, Any], strict: bool | None) -> _Settings:
+    def under(self, said: ModelConfig | TargetRef) -> _Settings:
         """With the settings of what is closer to the target, which therefore prevail."""
-        return _Settings(self.strict if strict is None else strict, {**self.timeouts, **timeouts}, {**self.profile, **profile})
+        strict = said.strict if isinstance(said, ModelConfig) else None
+        return _Settings(
+            strict=self.strict if strict is None else strict,
+            timeouts={**self.timeouts, **said.timeouts},
+            profile={**self.profile, **said.profile},
+            price=said.price or self.price,
+        )
 
 
 class ServedModel(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of a model list. `created` in seconds since 1970, 0 where nobody says; `context` and `output` in tokens."""
+    """One line of a model list. `created` in seconds since 1970, 0 where nobody says; `context` and `output` in tokens.
+    `input`: what may be sent; None where nobody says."""
 
     id: str
     display_name: str
@@ -172,6 +187,7 @@ class ServedModel(msgspec.Struct, frozen=True, kw_only=True):
     description: str | None = None
     context: int | None = None
     output: int | None = None
+    input: tuple[Input, ...] | None = None
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -258,9 +274,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             raise self._unknown(name)
 
     def _entry(self, entry: ModelConfig, name: str, above: tuple[str, ...], settings: _Settings) -> Iterator[TargetConfig]:
-        settings = settings.under(entry.timeouts, entry.profile, entry.strict)
+        settings = settings.under(entry)
         for target in entry.targets:
-            own = settings.under(target.timeouts, target.profile, None)
+            own = settings.under(target)
             wanted = filled(entry.name, name, target.model)
             if "*" in target.model:
                 wanted = self._respelled(wanted)
@@ -286,6 +302,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             profile=provider.profile_of(model, settings.profile),
             timeouts=capped({**msgspec.structs.asdict(provider.timeouts), **settings.timeouts}),
             strict=settings.strict,
+            price=settings.price,
         )
 
     def alias(self, name: str) -> str | None:
@@ -390,8 +407,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             for model in provider.models:
                 # The built-in model is called by its own name: there is nothing to tell it apart from.
                 name = model.id if self.built_in(provider) else f"{provider.name}/{model.id}"
+                title, context, output, taken = self._known(provider, model.id)
                 line = ServedModel(
-                    id=name, display_name=model.name, provider=provider.name, context=model.context, output=model.output
+                    id=name, display_name=title, provider=provider.name, context=context, output=output, input=taken
                 )
                 found.setdefault(name, line)
         return list(found.values())
@@ -406,16 +424,27 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         target = next((one for one in chain if one.provider.ready), None)
         if target is None:
             return None
-        model = target.provider.model(target.model)
-        title = model.name if model else target.model
+        title, context, output, taken = self._known(target.provider, target.model)
         return ServedModel(
             id=name,
             display_name=(entry.display_name if entry else None) or f"{name} ({title})",
             provider=target.provider.name,
             description=entry.description if entry else None,
-            context=(entry.context if entry else None) or (model.context if model else None),
-            output=model.output if model else None,
+            context=(entry.context if entry else None) or context,
+            output=(entry.output if entry else None) or output,
+            input=(entry.input if entry else None) or taken,
         )
+
+    def _known(self, provider: ProviderConfig, name: str) -> tuple[str, int | None, int | None, tuple[Input, ...] | None]:
+        """The title of a model, its context, its output, what it takes: by the provider's list, else by the catalogue."""
+        row = provider.model(name)
+        known = catalogue().find(name)
+        title = row.name if row and row.name != row.id else known.name if known else name
+        context, output = (row.context, row.output) if row else (None, None)
+        if known is None or not (provider.row.aggregator or provider.row.name == known.provider):
+            # Another host of the same model may allow less than its maker.
+            return title, context, output, None
+        return title, context or known.context, output or known.output, known.input
 
 
 _FAMILIES = re.compile(

@@ -10,12 +10,14 @@ import datetime
 import math
 import re
 from collections.abc import Callable, Mapping
+from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit
 
 import msgspec
 
 from dragoman.logs import Log
+from dragoman.models.catalogue import Input
 from dragoman.providers.table import Auth, DialectName
 from dragoman.secret import Secret
 
@@ -136,6 +138,17 @@ def _whole(least: int, most: int) -> Callable[[object], int]:
     return parse
 
 
+def _dollars(value: object) -> Decimal:
+    try:
+        # By way of text: 0.3 means three tenths, not the float beside it.
+        dollars = Decimal(str(value).strip().removeprefix("$")) if not isinstance(value, bool) else Decimal("NaN")
+    except InvalidOperation as error:
+        raise ValueError("is not a price") from error
+    if not (dollars.is_finite() and dollars >= 0):
+        raise ValueError("is not a price")
+    return dollars
+
+
 def _choice(literal: Any, others: Mapping[str, str] | None = None) -> Kind:
     words: tuple[str, ...] = get_args(literal)
 
@@ -200,6 +213,8 @@ Yes = Annotated[bool, Kind("true or false", _yes)]
 Port = Annotated[int, Kind("a port from 0 (any free one) to 65535", _whole(0, 65535))]
 Count = Annotated[int, Kind("a whole number from 1 to 1000000", _whole(1, 1_000_000))]
 Tokens = Annotated[int, Kind("a whole number of tokens, at least 1", _whole(1, 10**9))]
+Dollars = Annotated[Decimal, Kind("US dollars for a million tokens, at least 0", _dollars)]
+Modality = Annotated[Input, _choice(Input, {"file": "pdf", "document": "pdf", "vision": "image"})]
 Version = Annotated[str, Kind("a version such as 2023-06-01", _word)]
 Headers = Annotated[dict[str, str], Kind("header names with their values", _headers)]
 Dialect = Annotated[DialectName, _choice(DialectName, _DIALECTS)]
@@ -321,6 +336,17 @@ class ProviderSection(msgspec.Struct, frozen=True, kw_only=True):
     enabled: Yes | None = None
 
 
+class PriceSection(msgspec.Struct, frozen=True, kw_only=True):
+    """`price` of a model or a target, where the built-in list has none or another one."""
+
+    input: Dollars | None = None
+    output: Dollars | None = None
+    cache_read: Dollars | None = None
+    cache_write: Dollars | None = None
+    cache_write_1h: Dollars | None = None
+    reasoning: Dollars | None = None
+
+
 class TargetSection(msgspec.Struct, frozen=True, kw_only=True):
     """One of a model's `targets`; `provider/model` as text may stand in its place."""
 
@@ -328,6 +354,7 @@ class TargetSection(msgspec.Struct, frozen=True, kw_only=True):
     model: Text | None = None
     timeouts: TimeoutsSection | None = None
     profile: ProfileSection | None = None
+    price: PriceSection | None = None
 
 
 class ModelSection(msgspec.Struct, frozen=True, kw_only=True):
@@ -340,6 +367,9 @@ class ModelSection(msgspec.Struct, frozen=True, kw_only=True):
     display_name: Text | None = None
     description: Text | None = None
     context: Tokens | None = None
+    output: Tokens | None = None
+    input: list[Modality] | None = None
+    price: PriceSection | None = None
 
 
 class File(msgspec.Struct, frozen=True, kw_only=True):
@@ -406,7 +436,8 @@ SYNONYMS: dict[type[msgspec.Struct], dict[str, str]] = {
         "default_headers": "headers",
         "active": "enabled",
     },
-    TargetSection: {"timeout": "timeouts", "name": "model"},
+    PriceSection: {"cache_write_5m": "cache_write", "cached_input": "cache_read"},
+    TargetSection: {"timeout": "timeouts", "name": "model", "prices": "price", "cost": "price"},
     ModelSection: {
         "target": "targets",
         "chain": "targets",
@@ -414,5 +445,10 @@ SYNONYMS: dict[type[msgspec.Struct], dict[str, str]] = {
         "timeout": "timeouts",
         "title": "display_name",
         "context_window": "context",
+        "max_output": "output",
+        "max_output_tokens": "output",
+        "modalities": "input",
+        "prices": "price",
+        "cost": "price",
     },
 }

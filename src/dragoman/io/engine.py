@@ -91,6 +91,7 @@ class Engine:
                 credentials=provider.mode,
                 profile=target.profile,
                 timeouts=target.timeouts,
+                price=target.price,
             )
             for number, auth in enumerate(self._auths(provider), 1)
         ]

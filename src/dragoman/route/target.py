@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 
 from dragoman.ir.profile import Profile
+from dragoman.models.prices import Price
 from dragoman.wire.http import Timeouts
 
 Credentials = Literal["auto", "gateway", "caller"]
@@ -33,6 +34,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     credentials: Credentials = "auto"
     profile: Profile = Profile()
     timeouts: Timeouts = Timeouts()
+    price: Price | None = None
+    """What the configuration says it costs; None: what the provider's list says."""
 
     def __repr__(self) -> str:
         return f"Endpoint({self.provider}/{self.model})"
