@@ -16,23 +16,22 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
-from dragoman.dialects.base import Dialect, Target
-from dragoman.errors import DragomanError, LossRefused, UpstreamError, UpstreamGarbled, UpstreamUnreachable
+from dragoman.dialects.base import Dialect
+from dragoman.errors import DragomanError, UpstreamError, UpstreamGarbled
 from dragoman.flow.answer import SSE_HEADERS, Answer
-from dragoman.flow.call import Call, Core, Report, Sent, Verbatim, body_of, head_of, reply_for, untouched
-from dragoman.flow.envelope import Caller, brings_own, request_headers, response_headers, without_key
+from dragoman.flow.call import Call, Core, Report, Sent, Verbatim, body_of, head_of, reply_for
+from dragoman.flow.envelope import Caller, response_headers
+from dragoman.flow.prepare import addressed, begin, body_for, refuse_losses, way
 from dragoman.flow.streams import relay, translate
 from dragoman.ir.events import Event, Response, fold, unfold
 from dragoman.ir.losses import Ledger
-from dragoman.ir.names import fit, restored
+from dragoman.ir.names import restored
 from dragoman.route.plan import Attempt, Outcome, chain
-from dragoman.route.target import Endpoint
 from dragoman.wire.http import Inbound, Outbound, RawHeaders, UpstreamRequest
 from dragoman.wire.sse import SseParser
 
 _CLIENT_LEFT = 499
 _FAULT = 500
-_YES = frozenset({b"true", b"1", b"yes", b"on"})
 
 # What Claude Code calls its conversation (https://code.claude.com/docs/en/llm-gateway-protocol).
 _SESSION_HEADERS = {
@@ -80,12 +79,7 @@ async def attend(
 
 async def infer(call: Call) -> None:
     """Try the endpoints of the route until one has answered."""
-    route = call.route()
-    call.strict = route.strict or (call.inbound.header(b"x-dragoman-strict") or b"").lower() in _YES
-    call.deadline = call.report.started + max(endpoint.timeouts.total for endpoint in route.endpoints)
-    call.first = route.endpoints[0].provider
-    # Several keys of one provider are no choice where the caller brings its own.
-    plan = chain([one for one in route.endpoints if one.key == 1 or not brings_own(one, call.report.caller)])
+    plan = chain(begin(call))
     attempt = next(plan)
     while True:
         try:
@@ -105,21 +99,18 @@ async def infer(call: Call) -> None:
 
 async def _attempt(call: Call, attempt: Attempt) -> Outcome:
     endpoint, report = attempt.endpoint, call.report
-    if not endpoint.urls:
-        raise UpstreamUnreachable("the gateway speaks none of the dialects of this provider")
-    verbatim = call.dialect.name in endpoint.urls and not endpoint.profile.call_opening
-    upstream = call.dialect if verbatim else call.core.dialects[next(iter(endpoint.urls))]
+    upstream, verbatim = way(call, endpoint)
     report.provider, report.target, report.upstream_dialect = endpoint.provider, endpoint.model, upstream.name
     report.tier = "verbatim" if verbatim else "translated"
     report.usage = None
     report.ledger = ledger = Ledger()
-    body = untouched(call, endpoint) if verbatim else _encoded(call, endpoint, upstream, ledger)
-    first = endpoint.provider == call.first
-    headers, own_key = request_headers(call.inbound, endpoint, report.caller, verbatim=verbatim, first=first)
+    body = body_for(call, endpoint, upstream, ledger, verbatim=verbatim)
+    refuse_losses(call, endpoint, ledger)
+    url, headers, own_key = addressed(call, endpoint, upstream, verbatim=verbatim)
     call.answer.headers = _notes(report.request_id, attempt, ledger, verbatim=verbatim)
     request = UpstreamRequest(
         method="POST",
-        url=_url(call, endpoint, upstream, own_key=own_key),
+        url=url,
         headers=headers,
         body=body,
         timeouts=endpoint.timeouts,
@@ -139,27 +130,6 @@ async def _attempt(call: Call, attempt: Attempt) -> Outcome:
         return await (translate(call, sent) if call.stream else _gather(call, sent))
     finally:
         exchange.close()
-
-
-def _encoded(call: Call, endpoint: Endpoint, upstream: Dialect, ledger: Ledger) -> bytes:
-    """T2: through the hub."""
-    request, call.names = fit(call.request(), upstream.tool_names)
-    body = upstream.encode_request(request, Target(endpoint.model, endpoint.issuer, endpoint.profile), ledger)
-    if call.strict and ledger.losses:
-        what = "; ".join(f"{loss.path}: {loss.what}" for loss in ledger.losses[:20])
-        more = f" (and {len(ledger.losses) - 20} more)" if len(ledger.losses) > 20 else ""
-        message = f"strict mode: {endpoint.label} cannot be told everything in this request: {what}{more}"
-        raise LossRefused(message, param=ledger.losses[0].path)
-    return body
-
-
-def _url(call: Call, endpoint: Endpoint, upstream: Dialect, *, own_key: bool) -> str:
-    """A query (`?beta=true`) belongs to the caller's dialect: it goes along only where that goes."""
-    url = endpoint.urls[upstream.name]
-    query = call.inbound.query if upstream is call.dialect else b""
-    if own_key:
-        query = without_key(query)
-    return f"{url}{'&' if '?' in url else '?'}{query.decode('latin-1')}" if query else url
 
 
 def _notes(request_id: str, attempt: Attempt, ledger: Ledger, *, verbatim: bool) -> RawHeaders:

@@ -1,0 +1,74 @@
+"""What goes to one endpoint, before it goes: for those who send it (`pipeline.py`) and those who only show it (`explain.py`).
+
+begin       which endpoints are tried, how strictly, for how long
+way         in which dialect, verbatim or translated
+body_for    the bytes
+addressed   the URL and the headers
+"""
+
+from __future__ import annotations
+
+from dragoman.dialects.base import Dialect, Target
+from dragoman.errors import LossRefused, UpstreamUnreachable
+from dragoman.flow.call import Call, untouched
+from dragoman.flow.envelope import brings_own, request_headers, without_key
+from dragoman.ir.losses import Ledger
+from dragoman.ir.names import fit
+from dragoman.route.target import Endpoint
+from dragoman.wire.http import RawHeaders
+
+_YES = frozenset({b"true", b"1", b"yes", b"on"})
+_MOST_LOSSES_SAID = 20
+
+
+def begin(call: Call) -> list[Endpoint]:
+    """The endpoints that are tried, in order. Raises `MalformedBody` and `UnknownModel`."""
+    route = call.route()
+    call.strict = route.strict or (call.inbound.header(b"x-dragoman-strict") or b"").lower() in _YES
+    call.deadline = call.report.started + max(endpoint.timeouts.total for endpoint in route.endpoints)
+    call.first = route.endpoints[0].provider
+    # Several keys of one provider are no choice where the caller brings its own.
+    return [one for one in route.endpoints if one.key == 1 or not brings_own(one, call.report.caller)]
+
+
+def way(call: Call, endpoint: Endpoint) -> tuple[Dialect, bool]:
+    """The dialect for this endpoint, and whether the body goes there verbatim. Raises `UpstreamUnreachable`."""
+    if not endpoint.urls:
+        raise UpstreamUnreachable("the gateway speaks none of the dialects of this provider")
+    verbatim = call.dialect.name in endpoint.urls and not endpoint.profile.call_opening
+    return (call.dialect if verbatim else call.core.dialects[next(iter(endpoint.urls))]), verbatim
+
+
+def body_for(call: Call, endpoint: Endpoint, upstream: Dialect, ledger: Ledger, *, verbatim: bool) -> bytes:
+    """The body as it goes out, with what it lost on the way in the ledger. Raises `MalformedBody`."""
+    if verbatim:
+        return untouched(call, endpoint)
+    request, call.names = fit(call.request(), upstream.tool_names)
+    return upstream.encode_request(request, Target(endpoint.model, endpoint.issuer, endpoint.profile), ledger)
+
+
+def refuse_losses(call: Call, endpoint: Endpoint, ledger: Ledger) -> None:
+    """In strict mode. Raises `LossRefused` where there are any."""
+    if not (call.strict and ledger.losses):
+        return
+    what = "; ".join(f"{loss.path}: {loss.what}" for loss in ledger.losses[:_MOST_LOSSES_SAID])
+    left = len(ledger.losses) - _MOST_LOSSES_SAID
+    more = f" (and {left} more)" if left > 0 else ""
+    message = f"strict mode: {endpoint.label} cannot be told everything in this request: {what}{more}"
+    raise LossRefused(message, param=ledger.losses[0].path)
+
+
+def addressed(call: Call, endpoint: Endpoint, upstream: Dialect, *, verbatim: bool) -> tuple[str, RawHeaders, bool]:
+    """The URL, the headers, and whether the credential among them is the gateway's own. Raises `NoCredential`."""
+    first = endpoint.provider == call.first
+    headers, own_key = request_headers(call.inbound, endpoint, call.report.caller, verbatim=verbatim, first=first)
+    return url_for(call, endpoint, upstream, own_key=own_key), headers, own_key
+
+
+def url_for(call: Call, endpoint: Endpoint, upstream: Dialect, *, own_key: bool) -> str:
+    """A query (`?beta=true`) belongs to the caller's dialect: it goes along only where that goes."""
+    url = endpoint.urls[upstream.name]
+    query = call.inbound.query if upstream is call.dialect else b""
+    if own_key:
+        query = without_key(query)
+    return f"{url}{'&' if '?' in url else '?'}{query.decode('latin-1')}" if query else url
