@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import io
 import json
 import socket
 import threading
@@ -15,6 +16,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from dragoman.flow.call import Report
+from dragoman.logs import Log, setup
 from dragoman.testing import VOICES, View
 from tests.serving import PATIENCE, Served
 
@@ -188,6 +190,18 @@ class Reports:
 
     def _find(self, request_id: str) -> Report | None:
         return next((one for one in self._all if one.request_id == request_id), None)
+
+
+@contextmanager
+def logging_to(lines: list[dict[str, Any]]) -> Generator[None]:
+    """What the gateway logs, as it would stand in its file; the lines are there at the end."""
+    stream = io.StringIO()
+    close = setup(Log(level="debug", format="json"), stream=stream)
+    try:
+        yield
+    finally:
+        close()
+        lines += [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
 class Tasks:

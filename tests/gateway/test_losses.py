@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +11,7 @@ import openai
 import pytest
 
 from dragoman.testing import SCENARIOS, ScriptedUpstream, ThreadedUpstream
-from tests.gateway.talking import DIALECTS, Reports, ask
+from tests.gateway.talking import DIALECTS, Reports, ask, logging_to
 from tests.serving import Served, serving, upstream
 
 CROSS = [("messages", "chat"), ("chat", "messages")]
@@ -39,12 +38,12 @@ def gateway(scripted: ThreadedUpstream) -> Iterator[Served]:
 
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize(("up", "client"), CROSS)
-def test_each_loss_is_named_in_a_header_and_in_the_log(
-    gateway: Served, caplog: pytest.LogCaptureFixture, up: str, client: str, stream: bool
-) -> None:
-    caplog.set_level(logging.INFO)
+def test_each_loss_is_named_in_a_header_and_in_the_log(gateway: Served, up: str, client: str, stream: bool) -> None:
     reports = Reports(gateway)
-    said = ask(gateway, client, f"{up}/m", stream=stream, more=UNSAID[client])
+    lines: list[dict[str, Any]] = []
+    with logging_to(lines):
+        said = ask(gateway, client, f"{up}/m", stream=stream, more=UNSAID[client])
+        reports.last(1)
     assert said.status == 200
     header = said.header("x-dragoman-losses") or ""
     count, *entries = header.split("; ")
@@ -53,8 +52,8 @@ def test_each_loss_is_named_in_a_header_and_in_the_log(
         assert any(entry.startswith(name) for entry in entries)
     told = {loss.path for loss in reports.last(1).ledger.losses}
     assert set(UNSAID[client]) <= told
-    line = next(record for record in caplog.records if record.getMessage() == "answered")
-    assert all(any(name in text for text in vars(line)["losses"]) for name in UNSAID[client])
+    (line,) = [line for line in lines if line["message"] == "answered"]
+    assert all(any(name in text for text in line["losses"]) for name in UNSAID[client])
 
 
 @pytest.mark.parametrize(("up", "client"), CROSS)
