@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -163,6 +163,95 @@ def test_a_field_never_takes_the_place_of_the_records_own(start: Start) -> None:
         logger.info("a")
     (record,) = records.objects()
     assert (record["level"], record["level_"], record["time_"], record["logger_"]) == ("info", "x", "y", "z")
+
+
+# ---------------------------------------------------------------- lines
+
+
+class Told(logs.Line, kw_only=True):
+    free: ClassVar[tuple[str, ...]] = ("words", "reasons")
+
+    status: int
+    words: str | None = None
+    reasons: list[str] | None = None
+    where: str | None = None
+
+
+def test_a_line_looks_like_the_record_with_its_fields(start: Start) -> None:
+    for form in ("json", "text"):
+        records = start(Log(format=form))
+        logger.info("told", extra={"status": 200, "words": "a b\nc=d", "reasons": ["x", "y"]})
+        logs.write(logger, Told(level="info", message="told", status=200, words="a b\nc=d", reasons=["x", "y"]))
+        logger.warning("told", extra={"status": 500, "where": ""})
+        logs.write(logger, Told(level="warning", message="told", status=500, where=""))
+        lines = records.lines()
+        if form == "json":
+            one, two, three, four = ({**json.loads(line), "time": ""} for line in lines)
+        else:
+            one, two, three, four = (line.partition(" ")[2] for line in lines)
+        assert (one, three) == (two, four)
+        assert one != three
+
+
+def test_a_line_masks_other_peoples_words_and_leaves_the_rest(start: Start) -> None:
+    secret = "sk-proj-0123456789abcdefghij"
+    for form in ("json", "text"):
+        records = start(Log(format=form), secrets=["correct horse battery"])
+        for words in (f"key {secret}", f"{'long ' * 100}{secret}", "it is correct horse battery"):
+            logs.write(logger, Told(level="info", message="told", status=401, words=words, reasons=[words], where="a place"))
+        text = "\n".join(records.lines())
+        assert secret not in text
+        assert "correct horse battery" not in text
+        assert text.count("sk-p…ij") == 4
+        assert text.count("a place") == 3
+
+
+def test_a_secret_registered_later_is_masked_in_what_was_seen_before(start: Start) -> None:
+    records = start()
+    logs.write(logger, Told(level="info", message="told", status=200, words="open sesame, please"))
+    logs.register_secret("open sesame, please")
+    logs.write(logger, Told(level="info", message="told", status=200, words="open sesame, please"))
+    assert [record["words"] for record in records.objects()] == ["open sesame, please", "open…se"]
+
+
+def test_lines_and_records_keep_their_order_and_all_are_written(start: Start) -> None:
+    records = start()
+    for number in range(3_000):
+        if number % 700 == 0:
+            logger.warning("told", extra={"status": number})
+        else:
+            logs.write(logger, Told(level="info" if number % 3 else "warning", message="told", status=number))
+    assert [record["status"] for record in records.objects()] == list(range(3_000))
+
+
+def test_a_line_keeps_to_levels_files_and_what_is_bound(start: Start, tmp_path: Path) -> None:
+    path = tmp_path / "gateway.log"
+    records = start(Log(format="json", file=str(path)))
+    with logs.bound(client="alice"):
+        logs.write(logger, Told(level="info", message="told", status=1))
+    logs.write(logger, Told(level="warning", message="told", status=2))
+    assert [record["status"] for record in records.objects()] == [2]
+    written = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [(record["status"], record.get("client")) for record in written] == [(1, "alice"), (2, None)]
+    quiet = start(Log(format="json", level="warning"))
+    logs.write(logger, Told(level="info", message="told", status=3))
+    assert quiet.lines() == []
+
+
+def test_without_a_log_of_ours_a_line_is_an_ordinary_record(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger.name):
+        logs.write(logger, Told(level="info", message="told", status=204, where="here"))
+    (record,) = caplog.records
+    assert (record.name, record.levelname, record.getMessage()) == (logger.name, "INFO", "told")
+    assert vars(record)["status"] == 204
+    assert vars(record)["where"] == "here"
+    assert "words" not in vars(record)
+
+
+def test_half_a_character_does_not_lose_a_line(start: Start) -> None:
+    records = start()
+    logs.write(logger, Told(level="info", message="told", status=200, words="\ud83d"))
+    assert [record["words"] for record in records.objects()] == ["\ud83d"]
 
 
 # ---------------------------------------------------------------- masking
@@ -328,6 +417,20 @@ def test_a_stuck_console_holds_nobody_up_and_what_was_lost_is_counted() -> None:
     assert len(lost) == 1
     assert records[-1]["message"] == "after"
     assert len(records) - 2 + lost[0]["count"] == 15_000
+
+
+def test_lines_are_bounded_too() -> None:
+    stream = Stuck()
+    close = logs.setup(Log(format="json"), stream=stream)
+    try:
+        for number in range(15_000):
+            logs.write(logger, Told(level="info", message="told", status=number))
+        assert stream.reached.wait(WAIT)
+        assert not stream.go.is_set(), "all of them were taken while the console was stuck"
+    finally:
+        stream.go.set()
+        close()
+    assert 10_000 <= len(stream.getvalue().splitlines()) <= 10_500
 
 
 def test_everything_that_was_logged_is_written_before_the_end(start: Start) -> None:

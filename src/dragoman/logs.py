@@ -8,7 +8,10 @@
 
 What is bound is added to every record of the same task, whoever writes it. A record is put on a bounded queue and
 formatted, masked and written by another thread: a slow disk never holds up a request. When the queue is full,
-records are dropped and their number is logged.
+records are dropped and their number is logged. What is queued is written within 50 ms, and before the end.
+
+The one line that every request has goes a shorter way through the same queue: it is a `Line`, a struct that names those
+of its fields that may hold a key, and it is JSON before it is queued, so the writer has nothing left to do but to write.
 
 Nothing that looks like a key reaches a line: known shapes are masked everywhere, and `register_secret` adds the
 process's own.
@@ -17,17 +20,20 @@ process's own.
 from __future__ import annotations
 
 import copy
+import json
 import logging
 import logging.handlers
-import queue
 import re
 import sys
+import threading
+import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any, ClassVar, Literal, TextIO, TypeAlias
 
 import msgspec
 
@@ -113,6 +119,7 @@ def register_secret(*secrets: Secret | str) -> None:
     if _registered:
         # The longest first: one key may begin with another.
         _own = re.compile("|".join(re.escape(value) for value in sorted(_registered, key=len, reverse=True)))
+        _masked_before.cache_clear()
 
 
 def masked(text: str) -> str:
@@ -120,6 +127,15 @@ def masked(text: str) -> str:
     if _own is not None:
         text = _own.sub(lambda found: mask(found.group()), text)
     return _SHAPES.sub(lambda found: (found["lead"] or "") + mask(found["value"] or found.group()), text)
+
+
+_SHORT = 128
+"""Of a shorter text it is remembered what it looks like masked: models, paths and sessions come again and again."""
+
+
+@lru_cache(1024)
+def _masked_before(text: str) -> str:
+    return masked(text)
 
 
 def _masked_value(name: str, value: object) -> Any:
@@ -138,6 +154,62 @@ def _masked_value(name: str, value: object) -> Any:
             return masked(str(value))
 
 
+# ---------------------------------------------------------------- lines
+
+
+class Line(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """A record whose fields are known beforehand: subclass it. Further fields that can be absent are None by default.
+
+    `free` names those that hold other people's words (a text or a list of them): they are masked, and nothing else is.
+    `write` fills in `time` and `logger`."""
+
+    free: ClassVar[tuple[str, ...]] = ()
+
+    time: str = ""
+    level: Literal["info", "warning"]
+    logger: str = ""
+    message: str
+
+
+_LEVELS = {"info": logging.INFO, "warning": logging.WARNING}
+
+
+def write(logger: logging.Logger, line: Line) -> None:
+    """Log a line, as `logger` would log a record with the same fields."""
+    level = _LEVELS[line.level]
+    if not logger.isEnabledFor(level):
+        return
+    if _writer is None or _context.get():
+        # Logging is somebody else's, or there are fields that the line has no place for.
+        logger.log(level, line.message, extra=_said(line))
+        return
+    line.time = _date(time.time())
+    line.logger = logger.name
+    for name in line.free:
+        value = getattr(line, name)
+        if value is not None:
+            short = type(value) is str and len(value) < _SHORT
+            setattr(line, name, _masked_before(value) if short else _masked_value(name, value))
+    _writer.put((level, _json_of(line) if _writer.json else line))
+
+
+def _said(line: Line) -> dict[str, Any]:
+    """The line's own fields."""
+    fields = msgspec.structs.asdict(line)
+    return {name: value for name, value in fields.items() if value is not None and name not in Line.__struct_fields__}
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+def _json_of(line: Line) -> bytes:
+    try:
+        return _encode(line)
+    except UnicodeEncodeError:
+        # Half a character, which only the standard library has a way to write.
+        return json.dumps({name: value for name, value in msgspec.structs.asdict(line).items() if value is not None}).encode()
+
+
 # ---------------------------------------------------------------- formatting
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "context", "color_message", "taskName"}
@@ -149,14 +221,26 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
     return {name: _masked_value(name, value) for name, value in {**own, **bound_fields}.items()}
 
 
-def _time(record: logging.LogRecord) -> str:
-    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+_last_second = 0, ""
+
+
+def _date(when: float) -> str:
+    """RFC 3339, UTC, to the millisecond."""
+    global _last_second  # noqa: PLW0603  so that a date is made once in a second
+    second = int(when)
+    known, date = _last_second
+    if second != known:
+        date = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        _last_second = second, date
+    return f"{date}.{int((when - second) * 1000):03d}Z"
 
 
 class _Json(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
+        if isinstance(record, _Ready):
+            return b"\n".join(line if isinstance(line, bytes) else _json_of(line) for line in record.lines).decode()
         line = {
-            "time": _time(record),
+            "time": _date(record.created),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": masked(record.getMessage()),
@@ -169,11 +253,21 @@ class _Json(logging.Formatter):
 
 class _Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        # One record, one line: a line break that came from outside must not look like another record.
-        message = masked(record.getMessage()).replace("\r", "\\r").replace("\n", "\\n")
-        fields = " ".join(f"{name}={_bare(value)}" for name, value in _fields(record).items())
-        line = f"{_time(record)} {record.levelname:<7} {record.name} {message}" + (f"  {fields}" if fields else "")
-        return line + ("\n" + masked(record.exc_text) if record.exc_text else "")
+        if isinstance(record, _Ready):
+            return "\n".join(self._line(line) for line in record.lines if isinstance(line, Line))
+        text = _as_text(_date(record.created), record.levelname, record.name, masked(record.getMessage()), _fields(record))
+        return text + ("\n" + masked(record.exc_text) if record.exc_text else "")
+
+    @staticmethod
+    def _line(line: Line) -> str:
+        return _as_text(line.time, line.level.upper(), line.logger, line.message, _said(line))
+
+
+def _as_text(date: str, level: str, logger: str, message: str, fields: Mapping[str, Any]) -> str:
+    # One record, one line: a line break that came from outside must not look like another record.
+    message = message.replace("\r", "\\r").replace("\n", "\\n")
+    said = " ".join(f"{name}={_bare(value)}" for name, value in fields.items())
+    return f"{date} {level:<7} {logger} {message}" + (f"  {said}" if said else "")
 
 
 def _bare(value: object) -> str:
@@ -186,38 +280,119 @@ def _bare(value: object) -> str:
 # ---------------------------------------------------------------- the queue and its writer
 
 _MOST_QUEUED = 10_000
-_END_WAIT = 5.0
+_MOST_AT_ONCE = 256
+"""So many lines are written as one. They are no longer counted as queued then, so this is beside the above."""
+_GATHER = 0.05
+"""Seconds. A thread that is woken for each line costs a request more than its line does."""
+_END_WAIT = 10.0
 
 
-class _Enqueue(logging.handlers.QueueHandler):
+class _Ready(logging.LogRecord):
+    """Lines of one level, to be written by a handler in one go."""
+
+    def __init__(self, level: int, lines: list[bytes | Line]) -> None:
+        super().__init__("dragoman", level, "", 0, "", None, None)
+        self.lines = lines
+
+
+_Queued: TypeAlias = logging.LogRecord | tuple[int, bytes | Line]
+
+
+class _Writer(threading.Thread):
+    """Writes what is queued, in its order. `json`: lines are queued as JSON and not as what they are made of."""
+
+    def __init__(self, handlers: list[logging.Handler], *, json: bool) -> None:
+        super().__init__(name="dragoman-log", daemon=True)
+        self.json = json
+        self._handlers = handlers
+        self._queued: deque[_Queued] = deque()
+        self._dropped = 0
+        self._asleep = False
+        self._wake = threading.Event()
+        self._ending = threading.Event()
+
+    def put(self, item: _Queued) -> None:
+        """Never waits, and may be called from every thread: a deque's own operations are whole."""
+        if len(self._queued) >= _MOST_QUEUED:
+            self._dropped += 1
+            return
+        if self._dropped:
+            notice = {"name": "dragoman.logs", "levelno": logging.WARNING, "levelname": "WARNING", "msg": "records lost"}
+            self._queued.append(logging.makeLogRecord({**notice, "count": self._dropped}))
+            self._dropped = 0
+        self._queued.append(item)
+        if self._asleep:
+            self._asleep = False
+            self._wake.set()
+
+    def end(self) -> bool:
+        """Write what is still queued; says whether that was possible in bounded time."""
+        self._ending.set()
+        self._wake.set()
+        self.join(_END_WAIT)
+        return not self.is_alive()
+
+    def run(self) -> None:
+        while not self._ending.is_set():
+            self._wake.clear()
+            self._asleep = True
+            # Whoever queues something from here on sees that it must wake us; what came before is seen here.
+            if not self._queued:
+                self._wake.wait()
+            self._asleep = False
+            self._ending.wait(_GATHER)
+            self._empty()
+        self._empty()
+
+    def _empty(self) -> None:
+        while self._queued:
+            item = self._queued.popleft()
+            self._handle(_Ready(item[0], self._lines_from(*item)) if isinstance(item, tuple) else item)
+
+    def _lines_from(self, level: int, first: bytes | Line) -> list[bytes | Line]:
+        """The line and those behind it that can be written with it."""
+        lines = [first]
+        while self._queued and len(lines) < _MOST_AT_ONCE:
+            item = self._queued[0]
+            if not isinstance(item, tuple) or item[0] != level:
+                break
+            lines.append(item[1])
+            self._queued.popleft()
+        return lines
+
+    def _handle(self, record: logging.LogRecord) -> None:
+        for handler in self._handlers:
+            if record.levelno >= handler.level:
+                handler.handle(record)
+
+
+_writer: _Writer | None = None
+"""That of the log that was set up last and has not ended."""
+
+
+class _Enqueue(logging.Handler):
     """Runs in the task that logs: takes what only it can know, and leaves the work to the writer."""
 
-    dropped = 0
+    def __init__(self, writer: _Writer) -> None:
+        super().__init__()
+        self._to = writer
 
-    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
-        record = copy.copy(record)
-        record.msg, record.args = record.getMessage(), None
-        record.context = _context.get()
-        if record.exc_info:
-            # Now, and not in the writer: a traceback keeps every frame of the request alive.
-            record.exc_text = record.exc_text or _formatter.formatException(record.exc_info)
-            record.exc_info = None
-        return record
-
-    def enqueue(self, record: logging.LogRecord) -> None:
+    def emit(self, record: logging.LogRecord) -> None:
         try:
-            if self.dropped:
-                notice = {"name": "dragoman.logs", "levelno": logging.WARNING, "levelname": "WARNING", "msg": "records lost"}
-                self.queue.put_nowait(logging.makeLogRecord({**notice, "count": self.dropped}))
-                self.dropped = 0
-            self.queue.put_nowait(record)
-        except queue.Full:
-            self.dropped += 1
+            self._to.put(_prepared(record))
+        except Exception:  # noqa: BLE001  a record that cannot be put together breaks nothing, as everywhere in logging
+            self.handleError(record)
 
 
-class _Writer(logging.handlers.QueueListener):
-    def enqueue_sentinel(self) -> None:
-        self.queue.put(self._sentinel, timeout=_END_WAIT)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+def _prepared(record: logging.LogRecord) -> logging.LogRecord:
+    record = copy.copy(record)
+    record.msg, record.args = record.getMessage(), None
+    record.context = _context.get()
+    if record.exc_info:
+        # Now, and not in the writer: a traceback keeps every frame of the request alive.
+        record.exc_text = record.exc_text or _formatter.formatException(record.exc_info)
+        record.exc_info = None
+    return record
 
 
 _formatter = logging.Formatter()
@@ -236,8 +411,9 @@ def setup(log: Log, *, stream: TextIO | None = None, secrets: Iterable[Secret | 
     for handler in handlers:
         handler.setFormatter(formatter)
 
-    entry = _Enqueue(queue.Queue(_MOST_QUEUED))
-    writer = _Writer(entry.queue, *handlers, respect_handler_level=True)
+    global _writer  # noqa: PLW0603  one process, one log
+    writer = _Writer(handlers, json=log.format == "json")
+    entry = _Enqueue(writer)
     level = logging.getLevelNamesMapping()[log.level.upper()]
     root, own = logging.getLogger(), logging.getLogger("dragoman")
     before = root.level, own.level
@@ -245,20 +421,24 @@ def setup(log: Log, *, stream: TextIO | None = None, secrets: Iterable[Secret | 
     root.setLevel(max(level, logging.WARNING))  # other people's libraries talk a lot
     own.setLevel(level)
     writer.start()
+    _writer = writer
     ended = False
 
     def close() -> None:
         nonlocal ended
+        global _writer  # noqa: PLW0603
         if ended:
             return
         ended = True
+        if _writer is writer:
+            _writer = None
         root.removeHandler(entry)
         root.setLevel(before[0])
         own.setLevel(before[1])
-        writer.stop()
-        for handler in handlers:
-            handler.flush()
-            handler.close()
+        if writer.end():
+            for handler in handlers:
+                handler.flush()
+                handler.close()
         entry.close()
 
     return close

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
+from dragoman import logs
 from dragoman.config import Config, ProviderConfig, TargetConfig
 from dragoman.dialects import DIALECTS
 from dragoman.dialects.base import ModelCard
@@ -21,6 +22,8 @@ from dragoman.gateway import Gateway, Site
 from dragoman.io.clock import SystemClock, new_id
 from dragoman.io.local import LocalModel
 from dragoman.io.upstream import HttpTransport, Limits
+from dragoman.ir.usage import Usage
+from dragoman.models import prices
 from dragoman.providers.auth import auth_headers
 from dragoman.route.target import Endpoint, PassThrough, Route
 from dragoman.wire.http import RawHeaders, Transport
@@ -36,11 +39,12 @@ class Engine:
         self.config = config.with_local(f"{local.base_url}/v1" if local is not None else None)
         self.transport = transport or HttpTransport(limits=_limits(config))
         self._routes: dict[str, Route] = {}
+        self.clock = SystemClock()
         core = Core(
             transport=self.transport,
             dialects=DIALECTS,
             route=self.route,
-            clock=SystemClock(),
+            clock=self.clock,
             new_id=new_id,
             observe=observe,
             ping_every=config.server.ping,
@@ -51,6 +55,7 @@ class Engine:
             passes={name: self._pass(provider) for name, provider in self._passable()},
             health=self._health,
             ready=lambda: True,
+            price=self.price,
             max_body=config.server.max_body,
         )
         self.gateway = Gateway(core, site)
@@ -119,6 +124,17 @@ class Engine:
             timeouts=provider.timeouts,
         )
 
+    # ------------------------------------------------------------ what it costs
+
+    async def price(self, endpoint: Endpoint, usage: Usage) -> prices.Cost | None:
+        """By the configuration, or else by the list of the provider, which is read in a thread: that takes a while."""
+        if endpoint.price is not None:
+            return endpoint.price.cost(usage)
+        provider = self.config.provider(endpoint.provider)
+        if provider is None or not await asyncio.to_thread(prices.load):
+            return None
+        return prices.price_of(provider.row.name, endpoint.model, usage, at=self.clock.time())
+
     # ------------------------------------------------------------ what can be asked of the gateway
 
     def models(self) -> list[ModelCard]:
@@ -169,29 +185,70 @@ def _raw(headers: Mapping[str, str] | tuple[tuple[str, str], ...]) -> RawHeaders
     return [(name.lower().encode(), value.encode("latin-1")) for name, value in pairs]
 
 
+class Answered(logs.Line, kw_only=True, gc=False):
+    """One for each request. Times in milliseconds."""
+
+    free: ClassVar[tuple[str, ...]] = (
+        "path",
+        "model",
+        "target",
+        "losses",
+        "trail",
+        "error",
+        "session",
+        "agent",
+        "parent_agent",
+    )
+
+    request_id: str
+    status: int
+    ms: int
+    path: str | None = None
+    dialect: str
+    model: str | None = None
+    provider: str | None = None
+    target: str | None = None
+    upstream: str | None = None
+    tier: str | None = None
+    stream: bool | None = None
+    client: str | None = None
+    first_byte_ms: int | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    losses: list[str] | None = None
+    trail: list[str] | None = None
+    error: str | None = None
+    session: str | None = None
+    agent: str | None = None
+    parent_agent: str | None = None
+
+
 def observe(report: Report) -> None:
     """One line for each request."""
-    usage = report.usage
-    fields: dict[str, Any] = {
-        "request_id": report.request_id,
-        "status": report.status,
-        "ms": round((report.ended - report.started) * 1000),
-        "path": report.path or None,
-        "dialect": report.dialect,
-        "model": report.model or None,
-        "provider": report.provider or None,
-        "target": report.target or None,
-        "upstream": report.upstream_dialect or None,
-        "tier": report.tier or None,
-        "stream": report.stream or None,
-        "client": report.caller.name or None,
-        "first_byte_ms": None if report.first_byte is None else round((report.first_byte - report.started) * 1000),
-        "input_tokens": usage.input_total if usage else None,
-        "output_tokens": usage.output_total if usage else None,
-        "losses": [f"{loss.path} {loss.severity}: {loss.what}" for loss in report.ledger.losses] or None,
-        "trail": report.trail if len(report.trail) > 1 else None,
-        "error": report.error.message if report.error is not None else None,
-        **report.session,
-    }
-    level = logging.INFO if report.status < 500 else logging.WARNING
-    log.log(level, "answered", extra={name: value for name, value in fields.items() if value is not None})
+    usage, session = report.usage, report.session
+    line = Answered(
+        level="info" if report.status < 500 else "warning",
+        message="answered",
+        request_id=report.request_id,
+        status=report.status,
+        ms=round((report.ended - report.started) * 1000),
+        path=report.path or None,
+        dialect=report.dialect,
+        model=report.model or None,
+        provider=report.provider or None,
+        target=report.target or None,
+        upstream=report.upstream_dialect or None,
+        tier=report.tier or None,
+        stream=report.stream or None,
+        client=report.caller.name or None,
+        first_byte_ms=None if report.first_byte is None else round((report.first_byte - report.started) * 1000),
+        input_tokens=usage.input_total if usage else None,
+        output_tokens=usage.output_total if usage else None,
+        losses=[f"{loss.path} {loss.severity}: {loss.what}" for loss in report.ledger.losses] or None,
+        trail=report.trail if len(report.trail) > 1 else None,
+        error=report.error.message if report.error is not None else None,
+        session=session.get("session"),
+        agent=session.get("agent"),
+        parent_agent=session.get("parent_agent"),
+    )
+    logs.write(log, line)
