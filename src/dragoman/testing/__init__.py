@@ -12,6 +12,7 @@ from dragoman.testing.http1 import Request
 from dragoman.testing.judge_chat import fold_chat, read_chat
 from dragoman.testing.judge_gemini import fold_gemini, fold_gemini_array, read_gemini
 from dragoman.testing.judge_messages import fold_messages, read_messages
+from dragoman.testing.judge_responses import fold_responses, read_responses
 from dragoman.testing.library import SCENARIOS, scenarios_for
 from dragoman.testing.scenario import (
     Ask,
@@ -51,6 +52,7 @@ from dragoman.testing.scenario import (
 from dragoman.testing.speak_chat import render_chat
 from dragoman.testing.speak_gemini import render_gemini
 from dragoman.testing.speak_messages import render_messages
+from dragoman.testing.speak_responses import render_responses
 from dragoman.testing.sse import SseEvent, read_events
 from dragoman.testing.upstream import Connections, Flaky, ScriptedUpstream, ThreadedUpstream
 from dragoman.testing.view import Block, Cite, IllegalStream, OtherChoice, Tokens, Trouble, View
@@ -110,13 +112,16 @@ __all__ = [
     "fold_gemini",
     "fold_gemini_array",
     "fold_messages",
+    "fold_responses",
     "read_chat",
     "read_events",
     "read_gemini",
     "read_messages",
+    "read_responses",
     "render_chat",
     "render_gemini",
     "render_messages",
+    "render_responses",
     "scenario",
     "scenarios_for",
 ]

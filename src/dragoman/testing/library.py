@@ -8,11 +8,12 @@ from __future__ import annotations
 from dragoman.testing.library_faults import FAULTS
 from dragoman.testing.library_gemini import GEMINI
 from dragoman.testing.library_messages import MESSAGES
+from dragoman.testing.library_responses import RESPONSES
 from dragoman.testing.library_text import TEXTS
 from dragoman.testing.library_tools import TOOLS
 from dragoman.testing.scenario import Scenario
 
-SCENARIOS: dict[str, Scenario] = {s.name: s for s in (*TEXTS, *TOOLS, *MESSAGES, *GEMINI, *FAULTS)}
+SCENARIOS: dict[str, Scenario] = {s.name: s for s in (*TEXTS, *TOOLS, *MESSAGES, *GEMINI, *RESPONSES, *FAULTS)}
 
 
 def scenarios_for(dialect: str, *, regular: bool | None = None) -> list[Scenario]:

@@ -5,7 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from dragoman.testing.library_text import CHAT, MESSAGES, NOT_GEMINI, T, U, says, text, thinking
-from dragoman.testing.scenario import Cut, Finish, Native, Parallel, Scenario, Text, Thinking, ToolCall, scenario
+from dragoman.testing.scenario import (
+    DIALECTS,
+    Cut,
+    Finish,
+    Native,
+    Parallel,
+    Scenario,
+    Text,
+    Thinking,
+    ToolCall,
+    scenario,
+)
 from dragoman.testing.view import Block, Trouble, View
 
 PARIS = {"city": "Paris", "unit": "celsius"}
@@ -67,7 +78,7 @@ _REGULAR: tuple[Scenario, ...] = (
         Text("Asked."),
         U,
         _TOOLS,
-        dialects=CHAT,
+        dialects=(*CHAT, "responses"),
         expected=says(
             thinking("I need the weather."),
             text("Let me look."),
@@ -127,7 +138,7 @@ _REGULAR: tuple[Scenario, ...] = (
         ToolCall("run_sql", ("SELECT 1", " -- {not json"), kind="custom"),
         U,
         _TOOLS,
-        dialects=CHAT,
+        dialects=(*CHAT, "responses"),
         expected=says(Block("custom_tool_call", "SELECT 1 -- {not json", name="run_sql", id="call_1"), finish="tool_calls"),
         about="a tool that takes free text",
     ),
@@ -145,8 +156,9 @@ _REGULAR: tuple[Scenario, ...] = (
         ToolCall("get_weather", PARIS, id=LONG_ID),
         U,
         _TOOLS,
+        dialects=tuple(name for name in DIALECTS if name != "responses"),
         expected=says(call("get_weather", PARIS, LONG_ID), finish="tool_calls"),
-        about="an id of 94 characters",
+        about="an id of 94 characters, of which Responses takes 64",
     ),
     scenario(
         "tools-strange-id",

@@ -28,7 +28,7 @@ import msgspec
 
 from dragoman.testing.view import FinishWord, TroubleWord, View
 
-DIALECTS = ("chat", "messages", "gemini")
+DIALECTS = ("chat", "messages", "gemini", "responses")
 """The dialects that the kit speaks today (`voices.VOICES`)."""
 
 
@@ -93,14 +93,14 @@ class RawFrame(msgspec.Struct, frozen=True):
 
 class Native(msgspec.Struct, frozen=True):
     """Something only one dialect can say, written in its words. For `chat` a `delta` of the current choice (or, with a
-    key `choices`, a whole chunk); for `messages` a whole event. Streams only."""
+    key `choices`, a whole chunk); for `messages` a whole event, for `responses` one without its number. Streams only."""
 
     dialect: str
     payload: Mapping[str, Any]
 
 
 class UnknownEvent(msgspec.Struct, frozen=True):
-    """An event of a kind that no client knows. Messages only."""
+    """An event of a kind that no client knows. Messages and Responses only."""
 
     name: str
     payload: Mapping[str, Any] = {}
@@ -173,7 +173,7 @@ class ToolCall(msgspec.Struct, frozen=True):
 
 
 class Parallel(msgspec.Struct, frozen=True):
-    """Calls made at once. In Chat: all in `one_chunk`, or their arguments `interleaved`. In Messages: one after the other."""
+    """Calls made at once. In Chat: all in `one_chunk`, or their arguments `interleaved`. Elsewhere: one after the other."""
 
     calls: tuple[ToolCall, ...]
     how: Literal["one_chunk", "interleaved"]

@@ -9,7 +9,16 @@ from typing import Any
 
 import msgspec
 
-from dragoman.testing import judge_chat, judge_gemini, judge_messages, speak_chat, speak_gemini, speak_messages
+from dragoman.testing import (
+    judge_chat,
+    judge_gemini,
+    judge_messages,
+    judge_responses,
+    speak_chat,
+    speak_gemini,
+    speak_messages,
+    speak_responses,
+)
 from dragoman.testing.scenario import Ask, Rendered, Scenario
 from dragoman.testing.view import View
 
@@ -55,12 +64,21 @@ def _hears_gemini(method: str, path: str, body: Mapping[str, Any] | None) -> Ask
     return Ask(found[1], found[2].startswith("stream"))
 
 
+def _hears_responses(method: str, path: str, body: Mapping[str, Any] | None) -> Ask | None:
+    if method != "POST" or not path.endswith("/responses") or body is None:
+        return None
+    return Ask(_model_of(body), body.get("stream") is True)
+
+
 VOICES: dict[str, Voice] = {
     "chat": Voice("chat", _hears_chat, speak_chat.render, judge_chat.fold_chat, judge_chat.read_chat),
     "messages": Voice(
         "messages", _hears_messages, speak_messages.render, judge_messages.fold_messages, judge_messages.read_messages
     ),
     "gemini": Voice("gemini", _hears_gemini, speak_gemini.render, judge_gemini.fold_gemini, judge_gemini.read_gemini),
+    "responses": Voice(
+        "responses", _hears_responses, speak_responses.render, judge_responses.fold_responses, judge_responses.read_responses
+    ),
 }
 
 

@@ -13,7 +13,7 @@ from typing import Any, cast
 import msgspec
 
 from dragoman.dialects import openai_errors
-from dragoman.dialects.openai_errors import TYPE_OF, encode_error, error_body
+from dragoman.dialects.openai_errors import TYPE_OF, encode_error
 from dragoman.errors import Category, DragomanError, UpstreamRefused
 
 Block = dict[str, Any]
@@ -40,16 +40,9 @@ def failure(error: DragomanError) -> Block:
     return {"code": code, "message": error.message, "type": TYPE_OF[error.category], "param": error.param}
 
 
-def stream_error(error: DragomanError, request_id: str, number: int = 0) -> bytes:  # noqa: ARG001 - no place for it
-    inner = cast("Block", error_body(error)["error"])
-    body = {
-        "type": "error",
-        "sequence_number": number,
-        "code": inner["code"] or inner["type"],
-        "message": inner["message"],
-        "param": inner["param"],
-        "error": inner,
-    }
+def stream_error(error: DragomanError, request_id: str) -> bytes:  # noqa: ARG001 - no place for it
+    inner = failure(error)
+    body = {"type": "error", "sequence_number": 0, **{key: inner[key] for key in ("code", "message", "param")}, "error": inner}
     return b"event: error\ndata: %b\n\n" % msgspec.json.encode(body)
 
 
