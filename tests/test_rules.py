@@ -22,6 +22,7 @@ LAYERS: list[set[str]] = [
     {"logs", "config"},
     {"flow"},
     {"pipeline"},
+    {"explain"},
     {"gateway"},
     {"io"},
     {"cli", "__main__"},

@@ -3,6 +3,7 @@ an `Outbound` (`wire/http.py`) and cancels it when the client leaves.
 
     POST /v1/messages, /v1/chat/completions    inference, in `pipeline.py`
     POST /v1/messages/count_tokens             the provider's own count, or an estimate that says so
+    POST /v1/explain/v1/messages, ...          what would become of it, in `explain.py`; also /v1/explain?dialect=messages
     GET  /v1/models, /v1/models/{id}           what can be served, in the caller's dialect
     *    /anthropic/*, /openai/*, ...          native pass-through
     GET  /health ...                           `/health/live`, `/health/ready`, `/health/detailed`
@@ -22,6 +23,7 @@ import msgspec
 from dragoman import __version__
 from dragoman.dialects.base import Dialect, ModelCard
 from dragoman.errors import BodyTooLarge, DragomanError, Internal, MalformedBody, UnknownModel, UnknownRoute
+from dragoman.explain import Pricing, explaining
 from dragoman.flow.access import KeyRing
 from dragoman.flow.call import Core, Report
 from dragoman.flow.counting import count
@@ -36,17 +38,20 @@ log = logging.getLogger("dragoman.gateway")
 _JSON: RawHeaders = [(b"content-type", b"application/json")]
 _ASKS = frozenset({"GET", "HEAD"})
 _CLIENT_LEFT = 499
+_EXPLAIN = "/v1/explain"
+_BARE_EXPLAIN = frozenset({_EXPLAIN, "/explain"})
 
 
 class Site(msgspec.Struct, kw_only=True):
     """What this gateway serves. `models` gives the list anew at each call; `health` the state of the providers by name;
-    `ready` whether requests can be taken."""
+    `ready` whether requests can be taken; `price` what usage costs."""
 
     keys: KeyRing
     models: Callable[[], Sequence[ModelCard]]
     passes: Mapping[str, PassThrough]
     health: Callable[[], dict[str, Any]]
     ready: Callable[[], bool]
+    price: Pricing
     max_body: int = 64 * 1024 * 1024
 
 
@@ -58,14 +63,19 @@ class Gateway:
         self.site = site
         self._works: dict[str, tuple[Dialect, Work]] = {dialect.path: (dialect, infer) for dialect in core.dialects.values()}
         self._works["/v1/messages/count_tokens"] = core.dialects["messages"], count
+        explain = explaining(site.price)
+        for dialect in core.dialects.values():
+            self._works |= {_EXPLAIN + path: (dialect, explain) for path in (dialect.path, dialect.path.removeprefix("/v1"))}
         # Base URLs are given with and without /v1.
         self._works |= {path.removeprefix("/v1"): work for path, work in self._works.items()}
 
     async def handle(self, inbound: Inbound, out: Outbound) -> None:
         path = inbound.path.rstrip("/") or "/"
-        found = self._works.get(path)
         watched = _Watched(out)
         try:
+            if path in _BARE_EXPLAIN and inbound.method == "POST":
+                path, inbound = self._named_dialect(inbound)
+            found = self._works.get(path)
             if found is not None and inbound.method == "POST":
                 dialect, work = found
                 inbound, caller = self.site.keys.admit(_unpacked(inbound, self.site.max_body))
@@ -78,6 +88,20 @@ class Gateway:
         except Exception:
             log.exception("a fault in the gateway on %s %s", inbound.method, inbound.path)
             await self.refuse(inbound, watched, Internal("the gateway failed; its log says why"))
+
+    def _named_dialect(self, inbound: Inbound) -> tuple[str, Inbound]:
+        """The path that stands for `?dialect=`, and the request without it: it is not for a provider's eyes."""
+        query = inbound.query.decode("latin-1")
+        name = dict(parse_qsl(query)).get("dialect", "")
+        dialect = self.core.dialects.get(name)
+        if dialect is None:
+            there = ", ".join(self.core.dialects)
+            what = f"there is no dialect {name!r}" if name else "it must be known whose request this is"
+            raise MalformedBody(
+                f"{what}: say {_EXPLAIN}?dialect= and one of {there}, or {_EXPLAIN}/v1/messages", param="dialect"
+            )
+        kept = "&".join(field for field in query.split("&") if not field.startswith("dialect="))
+        return _EXPLAIN + dialect.path, msgspec.structs.replace(inbound, query=kept.encode("latin-1"))
 
     async def refuse(self, inbound: Inbound, out: Outbound, error: DragomanError) -> None:
         """An error of the gateway itself, in the caller's dialect. Breaks off where an answer has already begun."""
@@ -116,7 +140,7 @@ class Gateway:
 
     def _allowed(self, path: str) -> str:
         """The methods of a path of ours, empty for one that is not ours."""
-        if path in self._works:
+        if path in self._works or path in _BARE_EXPLAIN:
             return "POST"
         ours = path in {"", "/api/hello"} or path.startswith("/health") or _is_models(path)
         return "GET, HEAD" if ours else ""

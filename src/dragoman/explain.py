@@ -1,0 +1,162 @@
+"""What would become of a request, without sending it: `POST /v1/explain` and `dragoman explain`.
+
+The same steps as in `pipeline.py`, up to the point where a connection would be opened, for every target of the route and
+not only for the first that answers. Secrets are masked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+from dragoman.config.resolved import secret_header
+from dragoman.errors import DragomanError, LossRefused
+from dragoman.flow.call import Call
+from dragoman.flow.envelope import CREDENTIAL_HEADERS
+from dragoman.flow.prepare import addressed, begin, body_for, refuse_losses, url_for, way
+from dragoman.ir.estimate import input_tokens
+from dragoman.ir.losses import Ledger, Loss
+from dragoman.ir.usage import Usage
+from dragoman.models.catalogue import catalogue
+from dragoman.models.prices import Cost
+from dragoman.pipeline import Work
+from dragoman.route.target import Endpoint
+from dragoman.secret import mask
+from dragoman.wire.http import RawHeaders
+
+Pricing: TypeAlias = Callable[[Endpoint, Usage], Awaitable[Cost | None]]
+"""What usage costs at an endpoint, in US dollars; None where nobody knows."""
+
+
+class Tokens(msgspec.Struct, kw_only=True):
+    """Estimates. `output_most` None: neither the caller nor the catalogue names a limit. `input` None: the body cannot be
+    read, and a provider of its own dialect gets it all the same."""
+
+    input: int | None
+    output_most: int | None
+
+
+class Estimate(msgspec.Struct, kw_only=True):
+    """`most`: with the longest answer there could be, nothing of the input read from a cache. In `currency`."""
+
+    currency: Literal["USD"] = "USD"
+    input: float
+    most: float | None
+
+
+class Explained(msgspec.Struct, kw_only=True):
+    """One target. `verdict` `refused`: in strict mode, for its losses; `failed`: it cannot be sent for another reason, which
+    `error` says, and then `body` or `headers` may be missing. `tokens` and `cost` are estimates."""
+
+    number: int
+    provider: str
+    model: str
+    key: int
+    dialect: str | None = None
+    tier: Literal["verbatim", "translated"] | None = None
+    verdict: Literal["sent", "refused", "failed"] = "sent"
+    error: str | None = None
+    url: str | None = None
+    headers: dict[str, str] | None = None
+    body: msgspec.Raw | None = None
+    losses: list[Loss] = []
+    tokens: Tokens
+    cost: Estimate | None = None
+
+
+class Explanation(msgspec.Struct, kw_only=True):
+    """`targets` in the order in which they would be tried: the next one when one fails."""
+
+    dialect: str
+    model: str
+    stream: bool
+    strict: bool
+    targets: list[Explained]
+
+
+def explaining(price: Pricing) -> Work:
+    """The work that answers a request with its explanation."""
+
+    async def explain(call: Call) -> None:
+        targets: list[Explained] = []
+        for number, endpoint in enumerate(begin(call), 1):
+            target = explained(call, endpoint, number)
+            target.cost = await _cost(price, endpoint, target.tokens)
+            targets.append(target)
+        told = Explanation(dialect=call.dialect.name, model=call.model, stream=call.stream, strict=call.strict, targets=targets)
+        await call.answer.whole(200, [(b"content-type", b"application/json")], msgspec.json.encode(told))
+
+    return explain
+
+
+def explained(call: Call, endpoint: Endpoint, number: int) -> Explained:
+    """What this endpoint would be sent. `begin` must have been called."""
+    target = Explained(
+        number=number,
+        provider=endpoint.provider,
+        model=endpoint.model,
+        key=endpoint.key,
+        tokens=_tokens(call, endpoint),
+    )
+    ledger = Ledger()
+    try:
+        upstream, verbatim = way(call, endpoint)
+        target.dialect, target.tier = upstream.name, "verbatim" if verbatim else "translated"
+        target.url = _shown_url(url_for(call, endpoint, upstream, own_key=True))
+        target.body = msgspec.Raw(body_for(call, endpoint, upstream, ledger, verbatim=verbatim))
+        target.losses = ledger.losses
+        url, headers, _ = addressed(call, endpoint, upstream, verbatim=verbatim)
+        target.url, target.headers = _shown_url(url), _shown_headers(headers)
+        refuse_losses(call, endpoint, ledger)
+    except LossRefused as error:
+        target.verdict, target.error = "refused", error.message
+    except DragomanError as error:
+        target.verdict, target.error = "failed", error.message
+    return target
+
+
+def _tokens(call: Call, endpoint: Endpoint) -> Tokens:
+    known = catalogue().find(endpoint.model)
+    limit = known.output if known is not None else None
+    try:
+        request = call.request()
+    except DragomanError:
+        # What is not understood here may still go through verbatim.
+        return Tokens(input=None, output_most=limit)
+    return Tokens(input=input_tokens(request), output_most=request.max_tokens or limit)
+
+
+async def _cost(price: Pricing, endpoint: Endpoint, tokens: Tokens) -> Estimate | None:
+    if tokens.input is None:
+        return None
+    cost = await price(endpoint, Usage(input=tokens.input, output=tokens.output_most or 0, estimated=True))
+    if cost is None:
+        return None
+    most = None if tokens.output_most is None else float(cost.total)
+    return Estimate(input=float(cost.total - cost.output), most=most)
+
+
+# ---------------------------------------------------------------- without secrets
+
+
+def _shown_headers(headers: RawHeaders) -> dict[str, str]:
+    shown: dict[str, str] = {}
+    for name, value in headers:
+        text, key = value.decode("latin-1"), name.decode("latin-1")
+        if name in CREDENTIAL_HEADERS or secret_header(key):
+            scheme = "Bearer " if text.startswith("Bearer ") else ""
+            text = scheme + mask(text.removeprefix(scheme))
+        shown[key] = f"{shown[key]}, {text}" if key in shown else text
+    return shown
+
+
+def _shown_url(url: str) -> str:
+    """A caller's own key may stand in its query."""
+    base, mark, query = url.partition("?")
+    fields: list[Any] = []
+    for field in query.split("&"):
+        name, equals, value = field.partition("=")
+        fields.append(f"{name}={mask(value)}" if equals and secret_header(name) else field)
+    return f"{base}{mark}{'&'.join(fields)}"
