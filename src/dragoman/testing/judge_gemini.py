@@ -1,7 +1,8 @@
 """A strict reader of Gemini: judges whether an answer is legal, and says what it says.
 
 A stream is legal when
-- there is nothing in it but unnamed events with data: google-genai takes every other line for JSON, a comment too;
+- there is nothing in it but unnamed events with data: google-genai takes every line that does not begin with `data: ` for
+  JSON, also a comment, or a `data:` without the space;
 - every chunk is a response with the same `responseId` and `modelVersion`, or an error, after which nothing comes;
 - a chunk has candidates, a blocked prompt, or usage; a prompt that is blocked has no candidates;
 - a candidate has an index and a content of the `model` that is never without parts (the SDKs' chats forget the turn otherwise);
@@ -75,7 +76,7 @@ def fold_gemini(stream: bytes) -> View:
     judge = _Judge()
     try:
         for line in stream.splitlines():
-            if line and not line.startswith(b"data:") and not line.startswith(b"\xef\xbb\xbfdata:"):
+            if line and not line.startswith((b"data: ", b"\xef\xbb\xbfdata: ")):
                 judge.fail(f"a line that is no data: {line[:60]!r}")
         for event in read_events(stream):
             judge.at = f"event {event.number}: "

@@ -29,7 +29,8 @@ from dragoman.testing.view import Block, Cite, FinishWord, OtherChoice, Tokens, 
 CHAT = ("chat",)
 MESSAGES = ("messages",)
 NOT_GEMINI = tuple(name for name in DIALECTS if name != "gemini")
-"""Where a call's arguments come in pieces, comments are skipped, and writing to a cache is counted."""
+"""Where a call's arguments come in pieces, clients skip comments and do without the space after the colon, and writing to a
+cache is counted."""
 U = Usage(input=12, output=7)
 T = Tokens(input=12, output=7)
 
@@ -311,7 +312,7 @@ def _styled(name: str, style: Style, about: str, *, dialects: tuple[str, ...] = 
 _STYLES: tuple[Scenario, ...] = (
     _styled("style-crlf", Style(newline="\r\n"), "lines end in CRLF"),
     _styled("style-cr", Style(newline="\r"), "lines end in CR", regular=False),
-    _styled("style-no-space", Style(space=False), "no space after the colons"),
+    _styled("style-no-space", Style(space=False), "no space after the colons", dialects=NOT_GEMINI),
     _styled("style-bom", Style(bom=True), "a byte order mark first", regular=False),
     _styled("style-padded", Style(pad=12), "spaces before the last brace, as Anthropic writes them"),
     _styled("style-multiline", Style(lines=True), "JSON over several data lines"),

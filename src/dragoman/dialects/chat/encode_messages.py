@@ -168,7 +168,9 @@ class MessagesEncoding:
             moved.append({"type": "text", "text": f"From the result of the call {call_id}:"})
             moved += others
         if result.is_error:
-            self.ledger.add(result.at, "is_error", "said in words", "degraded")
+            # Gemini's callers say it by another key, deep within the result.
+            key = "is_error" if self.request.dialect != "gemini" else None
+            self.ledger.add(result.at, key, "said in words", "degraded")
             if not texts:
                 texts.append({"type": "text", "text": "Error"})
             elif not _ERROR.match(texts[0]["text"]):

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import msgspec
 
-from dragoman.dialects.gemini.names import Names, inner, keep_rest
+from dragoman.dialects.gemini.names import Names, inner
 from dragoman.dialects.gemini.parts import Block, decode_part
 from dragoman.dialects.shape import wrong
 from dragoman.errors import MalformedBody
@@ -91,14 +91,18 @@ class Conversation:
         name = response.text("name")
         given, _ = carrier.detach(response.text("id") or "")
         call_id = self._ids.result(carrier.original_id(given), name) or f"call_g{index}_{position}"
-        result = ToolResult(call_id=call_id, parts=[], name=name, at=at)
+        result = ToolResult(call_id=call_id, parts=[], name=name, at=response.at)
         value_at = response.path("response")
         _response(response.any("response"), value_at, result)
         media_at = response.path("parts")
         for number, one in enumerate(response.array("parts") or []):
             result.parts += decode_part(one, (media_at, number), None, _no_call)
-        keep_rest(fields, "functionResponse", response)
-        result.extras = fields.rest()
+        result.extras = response.rest()
+        beside = fields.rest()
+        if beside:
+            # Of the part: the paths are whole only from there.
+            result.at = at
+            result.extras = {**beside, str(response.at[1] if response.at else ""): result.extras}
         return [result]
 
 

@@ -150,12 +150,12 @@ def _reasoning(config: Names, request: Request) -> None:
         return
     thinking = Names(native, at)
     ask = ReasoningAsk(at=at)
-    shown = thinking.flag("includeThoughts")
-    if shown is not None:
-        ask.display = "summarized" if shown else "omitted"
     request.paths["display"] = thinking.path("includeThoughts")
     request.paths["budget"] = thinking.path("thinkingBudget")
     request.paths["effort"] = thinking.path("thinkingLevel")
+    shown = thinking.flag("includeThoughts")
+    if shown is not None:
+        ask.display = "summarized" if shown else "omitted"
     budget = thinking.integer("thinkingBudget")
     if budget is not None:
         ask.mode = "off" if budget == 0 else "adaptive" if budget < 0 else "on"
@@ -260,16 +260,16 @@ def _format(config: Names, schemas: RawObject) -> Format | None:
     """`responseMimeType` with a schema under one of its three names, or the newer `responseFormat`."""
     mime_at = config.path("responseMimeType")
     mime = config.left.get(config.own("responseMimeType"))
+    if mime not in {None, _JSON, "text/plain"}:
+        # A choice in plain text (`text/x.enum`), or what comes after it: no other dialect has it.
+        config.left.update({key: _decode(value) for key, value in schemas.items()})
+        return None
     found = _response_schema(config, schemas)
     for key, value in schemas.items():
         config.left[key] = _decode(value)
-    if found is not None and mime in {None, _JSON}:
+    if found is not None:
         config.any("responseMimeType")
         return found
-    if found is not None and found.at is not None:
-        # A list of choices in plain text (`text/x.enum`): no other dialect has it.
-        config.left[str(found.at[1])] = _decode(found.schema)
-        return None
     if mime == _JSON:
         config.any("responseMimeType")
         return Format(kind="json", at=mime_at)

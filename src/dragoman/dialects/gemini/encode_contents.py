@@ -280,7 +280,9 @@ class ContentsEncoding:
         response = self._response(part.call_id, self._name_of(part), self._output("\n".join(texts), part))
         if media:
             response["functionResponse"]["parts"] = media
-        return self._dressed(response, part, part.cache)
+        within = part.at is not None and part.at[1] in {"functionResponse", "function_response"}
+        self._dressed(response["functionResponse"] if within else response, part, part.cache)
+        return response
 
     def _name_of(self, part: ToolResult) -> str:
         return part.name or self._names.get(part.call_id) or "function"
@@ -315,7 +317,9 @@ class ContentsEncoding:
             case Document():
                 return self._document(part)
             case Audio():
-                blob = {"mimeType": mime_of_format(part.format), "data": part.data}
+                held = part.extras.get("inlineData") if self.native else None
+                mime = held.get("mimeType") if isinstance(held, dict) else None
+                blob = {"mimeType": mime or mime_of_format(part.format), "data": part.data}
                 return [self._dressed({"inlineData": blob}, part, None)]
             case Unknown():
                 if part.dialect == "gemini":

@@ -219,6 +219,8 @@ class _Encoding:
         native: Block = {}
         if ask.display is not None or not (self.native or off):
             native["includeThoughts"] = not off and ask.display != "omitted"
+            if ask.display not in {None, "summarized", "omitted"}:
+                self.lost("display", "thoughts are shown as summaries", "info")
         if self.profile.thinking_config == "level":
             self.level(ask, native, off=off)
         else:
@@ -232,7 +234,9 @@ class _Encoding:
 
     def level(self, ask: ReasoningAsk, native: Block, *, off: bool) -> None:
         lowest = "LOW" if self.profile.thinking_off == "never" else "MINIMAL"
-        if off:
+        if off and self.native and ask.effort is None:
+            native["thinkingBudget"] = 0
+        elif off:
             native["thinkingLevel"] = lowest
             self.ledger.add(ask.at, None, f"thinking cannot be turned off: told as {lowest}", "degraded")
         elif ask.effort is not None:

@@ -42,7 +42,7 @@ def merge(into: dict[str, Any], extras: dict[str, Any]) -> list[str]:
             into[key] = value
         elif isinstance(held, dict) and isinstance(value, dict):
             taken += [f"{key}.{inner_key}" for inner_key in merge(cast("dict[str, Any]", held), cast("dict[str, Any]", value))]
-        else:
+        elif held != value:
             taken.append(key)
     return taken
 

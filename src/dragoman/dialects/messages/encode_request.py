@@ -345,7 +345,9 @@ class _Encoding:
                 native = {"type": "auto"}
             elif native["type"] in {"any", "tool"} and body.get("thinking", {}).get("type") in {"enabled", "adaptive"}:
                 # The two exclude each other. A call that the program relies on matters more than thinking.
-                self.ledger.add((None, "tool_choice"), None, "a forced call excludes thinking, which was left out", "degraded")
+                asked = request.reasoning
+                at = (asked.at if asked is not None else None) or choice.at or (None, "tool_choice")
+                self.ledger.add(at, None, "a forced call excludes thinking, which was left out", "degraded")
                 body.pop("thinking")
         if request.parallel is False:
             native = native or {"type": "auto"}
@@ -401,6 +403,8 @@ class _Encoding:
                 self.ledger.add(ask.at, None, "this model's thinking cannot be turned off", "degraded")
             elif self.profile.thinking != "none":
                 body["thinking"] = {"type": self.profile.thinking_off}
+            else:
+                self.ledger.add(ask.at, None, "this model does not think anyway", "info")
             self.display(ask, body)
             return
         if self.profile.thinking == "none":
@@ -413,6 +417,9 @@ class _Encoding:
                     self.ledger.add(ask.at, None, f"effort {effort} is sent as low", "info")
                     effort = "low"
                 body.setdefault("output_config", {})["effort"] = effort
+            if ask.effort is None and ask.budget is not None:
+                at = self.request.paths.get("budget") or ask.at
+                self.ledger.add(at, None, f"the budget of tokens is told as effort {effort}", "degraded")
         else:
             self.budget(body, messages)
         self.display(ask, body)

@@ -188,7 +188,9 @@ class ItemsEncoding:
     def _result(self, result: ToolResult) -> Block:
         blocks = [block for part in result.parts for block in self._blocks(part)]
         if result.is_error:
-            self.ledger.add(result.at, "is_error", "said in words", "degraded")
+            # Gemini's callers say it by another key, deep within the result.
+            key = "is_error" if self.request.dialect != "gemini" else None
+            self.ledger.add(result.at, key, "said in words", "degraded")
             first = blocks[0] if blocks and blocks[0]["type"] == "input_text" else None
             if first is None:
                 blocks.insert(0, {"type": "input_text", "text": "Error"})
