@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 import pytest
 
+from dragoman.ir.events import Event
 from dragoman.testing import (
     VOICES,
     Ask,
@@ -15,12 +17,14 @@ from dragoman.testing import (
     RawFrame,
     Scenario,
     ScriptedUpstream,
+    Stall,
     Text,
     ThreadedUpstream,
     Usage,
     scenario,
 )
-from tests.gateway.talking import DIALECTS, Reports, ask, logging_to
+from dragoman.wire.sse import Frame
+from tests.gateway.talking import DIALECTS, Reports, ask, asking, logging_to
 from tests.serving import Served, serving, upstream
 
 PAIRS = [(up, client) for up in DIALECTS for client in DIALECTS]
@@ -59,24 +63,28 @@ def test_a_fault_is_a_500_in_the_callers_dialect_and_a_traceback_in_the_log(gate
 def test_a_fault_in_the_middle_breaks_the_answer_off(gateway: Served, scripted: ThreadedUpstream) -> None:
     core = gateway.engine.gateway.core
     chat = core.dialects["chat"]
-    decoders = iter(range(3))
+    faulty = threading.Event()
 
-    class Broken:
+    class Faulty:
         def __init__(self, issuer: str) -> None:
             self._decoder = chat.stream_decoder(issuer)
 
-        def feed(self, frame: Any) -> Any:
-            if next(decoders, None) is None:
+        def feed(self, frame: Frame) -> list[Event]:
+            if faulty.is_set():
                 raise ZeroDivisionError
             return self._decoder.feed(frame)
 
-        def end(self) -> Any:
+        def end(self) -> list[Event]:
             return self._decoder.end()
 
-    core.dialects = {**core.dialects, "chat": msgspec.structs.replace(chat, stream_decoder=Broken)}
+    core.dialects = {**core.dialects, "chat": msgspec.structs.replace(chat, stream_decoder=Faulty)}
+    scripted.script(scenario("middle", Text(("Hello", Stall("fault"), "more", Stall("never")))))
     lines: list[dict[str, Any]] = []
-    with logging_to(lines):
-        said = ask(gateway, "messages", "chat/scenario:endless")
+    with logging_to(lines), asking(gateway, "messages", "chat/m") as stream:
+        stream.until(b"Hello")
+        faulty.set()
+        scripted.open_gate("fault")
+        said = stream.rest()
         scripted.closed_early()
     assert (said.status, said.whole) == (200, False)
     assert any("ZeroDivisionError" in str(line) for line in lines)
