@@ -15,6 +15,7 @@ from dragoman.errors import UpstreamGarbled
 
 _LINE = re.compile(rb"\r\n|\n|\r")
 _BLANK = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r)")
+_BARE = frozenset({b"{", b"["})
 BOM = b"\xef\xbb\xbf"
 
 
@@ -48,11 +49,11 @@ class SseParser:
             rest = self._split_any(buffer, frames)
         else:
             # The common case: LF only.
-            *events, rest = buffer.split(b"\n\n")
-            for event in events:
-                frame = parse_event(event)
-                if frame is not None:
-                    frames.append(frame)
+            end = buffer.rfind(b"\n\n")
+            if end >= 0 and not _read_lines(buffer[: end + 1].split(b"\n"), frames):
+                *events, _ = buffer[: end + 2].split(b"\n\n")
+                frames = [frame for event in events if (frame := parse_event(event)) is not None]
+            rest = buffer[end + 2 :] if end >= 0 else buffer
         if len(rest) > self._limit:
             raise UpstreamGarbled(f"one event of the stream is larger than {self._limit} bytes")
         self._buffer = rest
@@ -82,6 +83,39 @@ class SseParser:
         return len(self._buffer)
 
 
+def _read_lines(lines: list[bytes], frames: list[Frame]) -> bool:
+    """The events of lines of which the last is blank; false where something stands there that only `parse_event` reads. It
+    takes half the time of cutting at every two line ends, and then at every one."""
+    name = ""
+    data: bytes | None = None
+    more: list[bytes] = []
+    add = frames.append
+    for line in lines:
+        if not line:
+            if data is not None:
+                add(Frame(name, b"\n".join([data, *more]) if more else data))
+                data = None
+                more = []
+            name = ""
+        elif data is None and line.startswith(b"data: "):
+            data = line[6:]
+        elif line.startswith(b"event: "):
+            name = line[7:].decode("utf-8", "replace")
+        else:
+            field, _, value = line.partition(b":")
+            value = value.removeprefix(b" ")
+            if field == b"data":
+                if data is None:
+                    data = value
+                else:
+                    more.append(value)
+            elif field == b"event":
+                name = value.decode("utf-8", "replace")
+            elif line[:1] in _BARE:
+                return False
+    return True
+
+
 def parse_event(block: bytes) -> Frame | None:
     """The event in the lines between two blank ones; None for comments alone. JSON that stands there bare counts as data."""
     if block.startswith(b"data: ") and b"\n" not in block and b"\r" not in block:
@@ -99,7 +133,7 @@ def parse_event(block: bytes) -> Frame | None:
     if not data:
         # Some servers end a stream with their error as it is: JSON over several lines, without `data:`. Nothing else that
         # is no field begins so, and to skip it would be to take a failure for a stream that broke off.
-        return Frame(event, block) if block[:1] in {b"{", b"["} else None
+        return Frame(event, block) if block[:1] in _BARE else None
     return Frame(event, data[0] if len(data) == 1 else b"\n".join(data))
 
 
