@@ -235,7 +235,7 @@ class _Compiling:
                 target = self._lookup(name)
                 if name in seen:
                     kind = {key: value for key, value in (target or {}).items() if key in {"type", "title"}}
-                    return kind | rest, seen, name.rpartition("/")[2] or "the whole"
+                    return kind | rest, seen, name.rpartition("/")[2].strip("#") or "the whole"
                 if target is None:
                     self.notes.append(((*where, "$ref"), "the definition it names is not there"))
                     merged = rest
@@ -402,7 +402,7 @@ class _Compiling:
             node.nullable = True
         plain = [one for one in values if isinstance(one, str | int | float) and not isinstance(one, bool)]
         numbers = any(not isinstance(one, str) for one in plain)
-        others = [one for one in values if one is not None and one not in plain]
+        others = len(plain) < sum(one is not None for one in values)
         if not plain or others or (self.openapi and numbers):
             self._told("enum", value, node)
         else:
