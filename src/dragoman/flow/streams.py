@@ -23,7 +23,7 @@ from dragoman.ir.request import Reasoning, Refusal, Text
 from dragoman.ir.usage import Usage
 from dragoman.route.plan import Outcome
 from dragoman.wire.http import Exchange
-from dragoman.wire.sse import Aligner, SseParser
+from dragoman.wire.sse import Aligner, SseParser, one_by_one
 
 _HELD_MOST = 1024 * 1024
 """No more than this is held back before the first content, in bytes."""
@@ -109,14 +109,16 @@ async def _until_content(call: Call, sent: Sent) -> tuple[bytes, DragomanError |
     while len(held) < _HELD_MOST:
         chunk = await next_chunk(call, sent.exchange)
         held += chunk
-        for frame in parser.feed(chunk) if chunk else parser.end():
-            match sent.upstream.sniff(frame):
-                case "error":
-                    return b"", sent.refusal(0, frame.data)
-                case "content":
-                    return held, None
-                case "wait":
-                    pass
+        # A burst shows content in its first events, and nobody asks what the others say.
+        for frames in map(parser.feed, one_by_one(chunk)) if chunk else (parser.end(),):
+            for frame in frames:
+                match sent.upstream.sniff(frame):
+                    case "error":
+                        return b"", sent.refusal(0, frame.data)
+                    case "content":
+                        return held, None
+                    case "wait":
+                        pass
         if not chunk:
             return b"", UpstreamGarbled("the stream was empty" if not held.strip() else "the stream ended without an answer")
     return held, None

@@ -8,6 +8,7 @@ a byte order mark, comments, several `data:` lines, a missing space after the co
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 import msgspec
 
@@ -135,6 +136,17 @@ def parse_event(block: bytes) -> Frame | None:
         # is no field begins so, and to skip it would be to take a failure for a stream that broke off.
         return Frame(event, block) if block[:1] in _BARE else None
     return Frame(event, data[0] if len(data) == 1 else b"\n".join(data))
+
+
+def one_by_one(chunk: bytes) -> Iterator[bytes]:
+    """A chunk in pieces of one event each (if its lines end in LF), for who does not want to read further than it must."""
+    start = 0
+    while start < len(chunk):
+        end = chunk.find(b"\n\n", start) + 2
+        if end < 2:
+            end = len(chunk)
+        yield chunk[start:end]
+        start = end
 
 
 def last_boundary(data: bytes) -> int:
