@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import cache, lru_cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -84,8 +84,7 @@ class Catalogue:
 @cache
 def catalogue() -> Catalogue:
     """The one that comes with Dragoman."""
-    folder = files("dragoman.models") / "data"
-    texts = [file.read_bytes() for file in sorted(folder.iterdir(), key=lambda file: file.name) if file.name.endswith(".json")]
+    texts = [file.read_bytes() for file in sorted((Path(__file__).parent / "data").glob("*.json"))]
     return Catalogue(tuple(msgspec.json.decode(text, type=Vendor) for text in texts))
 
 
