@@ -13,14 +13,16 @@ import pytest
 from anthropic.types import message_create_params
 from anthropic.types.beta import message_create_params as beta_message_create_params
 from openai.types.chat import completion_create_params
+from openai.types.responses import response_create_params
 
 from tests.testing.typed_json import Field, Misfit, all_fields, used_fields
 
 CORPUS = Path(__file__).parent.parent / "corpus"
-CASES = {dialect: sorted(p.name for p in (CORPUS / dialect).iterdir()) for dialect in ("messages", "chat")}
+CASES = {dialect: sorted(p.name for p in (CORPUS / dialect).iterdir()) for dialect in ("messages", "chat", "responses")}
 EACH = [(dialect, name) for dialect, names in CASES.items() for name in names]
 
 CHAT: Any = completion_create_params.CompletionCreateParams
+RESPONSES: Any = response_create_params.ResponseCreateParams
 MESSAGES: Any = message_create_params.MessageCreateParams
 BETA: Any = beta_message_create_params.MessageCreateParams
 
@@ -31,7 +33,7 @@ EXTRAS: frozenset[Field] = frozenset(
 # These are arguments of the SDK that become headers.
 HEADERS = {"betas", "user_profile_id", "workspace_id"}
 # Beyond the types on purpose.
-UNTYPED = ("future-", "extension-")
+UNTYPED = ("future-", "extension-", "codex")
 
 
 def request_of(dialect: str, name: str) -> Any:
@@ -44,7 +46,7 @@ def test_a_case_is_a_request_and_a_word_on_where_it_comes_from(dialect: str, nam
     assert {p.name for p in folder.iterdir()} <= {"request.json", "provenance.md", "headers.json"}
     body = request_of(dialect, name)
     assert isinstance(body["model"], str)
-    assert body["messages"]
+    assert body["messages" if "messages" in body else "input"] or body.keys() & {"prompt", "previous_response_id"}
     assert len((folder / "provenance.md").read_text().strip()) > 20
     assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name)
     if (folder / "headers.json").exists():
@@ -57,6 +59,8 @@ def test_a_case_is_legal_by_the_sdks_types(dialect: str, name: str) -> None:
     body = request_of(dialect, name)
     if dialect == "chat":
         used_fields(body, CHAT, EXTRAS)
+    elif dialect == "responses":
+        used_fields(body, RESPONSES, EXTRAS)
     elif is_beta(body):
         used_fields(body, BETA, EXTRAS)
     else:
@@ -79,7 +83,9 @@ def test_the_beta_cases_need_the_beta(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("dialect", "hint"), [("chat", CHAT), ("messages", MESSAGES), ("messages", BETA)], ids=["chat", "messages", "beta"]
+    ("dialect", "hint"),
+    [("chat", CHAT), ("messages", MESSAGES), ("messages", BETA), ("responses", RESPONSES)],
+    ids=["chat", "messages", "beta", "responses"],
 )
 def test_the_corpus_holds_every_field_of_the_sdks_types(dialect: str, hint: Any) -> None:
     used: set[Field] = set()
@@ -118,10 +124,24 @@ def test_the_coding_agents_request_has_all_that_was_recorded() -> None:
     assert 60_000 < len((CORPUS / "messages/claude-code/request.json").read_bytes()) < 90_000
 
 
+def test_the_other_coding_agents_request_has_all_that_was_recorded() -> None:
+    body = request_of("responses", "codex")
+    assert (body["stream"], body["store"], body["parallel_tool_calls"]) == (True, False, True)
+    assert "instructions" not in body
+    assert body["input"][0]["role"] == "developer"
+    assert {"prompt_cache_key", "client_metadata"} <= set(body)
+    assert body["include"] == ["reasoning.encrypted_content"]
+    assert {tool["type"] for tool in body["tools"]} == {"function", "custom", "namespace", "web_search"}
+    assert all(tool["strict"] is False for tool in body["tools"] if tool["type"] == "function")
+    replayed = [item for item in body["input"] if item["type"] == "reasoning"]
+    assert replayed
+    assert all(item["content"] is None and item["encrypted_content"] for item in replayed)
+
+
 def media(value: Any) -> Iterator[bytes]:
     """Everything in base64 within a request."""
     match value:
-        case {"type": "base64", "data": str(data)} if value.get("media_type") != "model/gltf":
+        case {"type": "base64", "data": str(data)} if value.get("media_type") not in {"model/gltf", "application/zip"}:
             yield base64.b64decode(data, validate=True)
         case {"data": str(data), "format": "wav" | "mp3"}:
             yield base64.b64decode(data, validate=True)
