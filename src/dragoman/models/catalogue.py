@@ -44,7 +44,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
 
 class Vendor(msgspec.Struct, frozen=True, kw_only=True):
     """One file. `source` is the maker's own page, `via` the collections that the figures were taken from and that name that
-    page, `read` the day of it. A figure on which they disagree is left out."""
+    page, `read` the day of it. What most of them say counts; where no two agree, nothing does."""
 
     vendor: str
     name: str
