@@ -4,6 +4,7 @@ an `Outbound` (`wire/http.py`) and cancels it when the client leaves.
     POST /v1/messages, /v1/chat/completions    inference, in `pipeline.py`
     POST /v1/messages/count_tokens             the provider's own count, or an estimate that says so
     POST /v1/explain/v1/messages, ...          what would become of it, in `explain.py`; also /v1/explain?dialect=messages
+    POST /v1beta/models/{model}:{verb}         inference and counting where the model stands in the path
     GET  /v1/models, /v1/models/{id}           what can be served, in the caller's dialect
     *    /anthropic/*, /openai/*, ...          native pass-through
     GET  /health ...                           `/health/live`, `/health/ready`, `/health/detailed`
@@ -13,6 +14,7 @@ an `Outbound` (`wire/http.py`) and cancels it when the client leaves.
 from __future__ import annotations
 
 import logging
+import re
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -36,6 +38,7 @@ from dragoman.wire.http import Inbound, Outbound, RawHeaders
 log = logging.getLogger("dragoman.gateway")
 
 _JSON: RawHeaders = [(b"content-type", b"application/json")]
+_MODELS = re.compile(r"(/v1(beta|alpha)?)?/models(?=/|$)")
 _ASKS = frozenset({"GET", "HEAD"})
 _CLIENT_LEFT = 499
 _EXPLAIN = "/v1/explain"
@@ -63,6 +66,7 @@ class Gateway:
         self.site = site
         self._works: dict[str, tuple[Dialect, Work]] = {dialect.path: (dialect, infer) for dialect in core.dialects.values()}
         self._works["/v1/messages/count_tokens"] = core.dialects["messages"], count
+        self._located = [dialect.locate for dialect in core.dialects.values() if dialect.locate is not None]
         explain = explaining(site.price)
         for dialect in core.dialects.values():
             self._works |= {_EXPLAIN + path: (dialect, explain) for path in (dialect.path, dialect.path.removeprefix("/v1"))}
@@ -75,7 +79,7 @@ class Gateway:
         try:
             if path in _BARE_EXPLAIN and inbound.method == "POST":
                 path, inbound = self._named_dialect(inbound)
-            found = self._works.get(path)
+            found = self._work(path, inbound)
             if found is not None and inbound.method == "POST":
                 dialect, work = found
                 inbound, caller = self.site.keys.admit(_unpacked(inbound, self.site.max_body))
@@ -88,6 +92,15 @@ class Gateway:
         except Exception:
             log.exception("a fault in the gateway on %s %s", inbound.method, inbound.path)
             await self.refuse(inbound, watched, Internal("the gateway failed; its log says why"))
+
+    def _work(self, path: str, inbound: Inbound) -> tuple[Dialect, Work] | None:
+        """What a path asks for: by the path itself, or where a dialect puts the model into it."""
+        found = self._works.get(path)
+        if found is None:
+            for locate in self._located:
+                if (way := locate(inbound)) is not None:
+                    return way.dialect, count if way.verb == "count" else infer
+        return found
 
     def _named_dialect(self, inbound: Inbound) -> tuple[str, Inbound]:
         """The path that stands for `?dialect=`, and the request without it: it is not for a provider's eyes."""
@@ -129,14 +142,16 @@ class Gateway:
     def _dialect_of(self, inbound: Inbound) -> Dialect:
         """The dialect of a path, or of the client's habits where the path tells nothing."""
         path = inbound.path.rstrip("/")
-        found = self._works.get(path)
+        found = self._work(path, inbound)
         if found is not None:
             return found[0]
         passed = self.site.passes.get(path.split("/")[1]) if "/" in path else None
         if passed is not None:
             return self.core.dialects[passed.dialect]
-        anthropic = inbound.header(b"anthropic-version") is not None or "messages" in path
-        return self.core.dialects["messages" if anthropic else "chat"]
+        if inbound.header(b"anthropic-version") is not None or "messages" in path:
+            return self.core.dialects["messages"]
+        google = path.startswith("/v1beta") or inbound.header(b"x-goog-api-key") is not None
+        return self.core.dialects["gemini" if google and "gemini" in self.core.dialects else "chat"]
 
     def _allowed(self, path: str) -> str:
         """The methods of a path of ours, empty for one that is not ours."""
@@ -158,7 +173,7 @@ class Gateway:
         inbound, caller = self.site.keys.admit(inbound)
         first = path.split("/")[1]
         if asks and _is_models(path):
-            await self._models(path.removeprefix("/v1").removeprefix("/models").removeprefix("/"), inbound, caller, out)
+            await self._models(_MODELS.sub("", path, count=1).removeprefix("/"), inbound, caller, out)
         elif first in self.site.passes:
             await self._pass(self.site.passes[first], path, inbound, caller, out)
         elif allowed := self._allowed(path if path != "/" else ""):
@@ -265,7 +280,7 @@ class _Watched:
 
 
 def _is_models(path: str) -> bool:
-    return path in {"/v1/models", "/models"} or path.startswith(("/v1/models/", "/models/"))
+    return _MODELS.match(path) is not None
 
 
 async def _send(out: Outbound, status: int, headers: RawHeaders, body: bytes) -> None:

@@ -18,7 +18,7 @@ from typing import TypeAlias
 
 from dragoman.dialects.base import Dialect
 from dragoman.errors import DragomanError, UpstreamError, UpstreamGarbled
-from dragoman.flow.answer import SSE_HEADERS, Answer
+from dragoman.flow.answer import Answer
 from dragoman.flow.call import Call, Core, Report, Sent, Verbatim, body_of, head_of, reply_for
 from dragoman.flow.envelope import Caller, response_headers
 from dragoman.flow.prepare import addressed, begin, body_for, refuse_losses, way
@@ -198,7 +198,7 @@ async def _answer(call: Call, sent: Sent, response: Response) -> Outcome:
     call.report.usage = response.usage
     if call.stream:
         encoder = call.dialect.stream_encoder(reply)
-        await answer.begin(200, SSE_HEADERS)
+        await answer.begin_stream()
         answer.content = True
         await answer.finish(b"".join(encoder.feed(event) for event in unfold(response)))
         return Outcome(committed=True)

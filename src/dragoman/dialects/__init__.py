@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dragoman.dialects.base import Dialect
 from dragoman.dialects.chat import CHAT
+from dragoman.dialects.gemini import GEMINI
 from dragoman.dialects.messages import MESSAGES
 
-DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in (MESSAGES, CHAT)}
+DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in (MESSAGES, CHAT, GEMINI)}

@@ -20,6 +20,8 @@ from dragoman.ir.losses import Ledger
 from dragoman.ir.profile import Profile
 from dragoman.ir.request import Request
 from dragoman.ir.usage import Usage
+from dragoman.wire.body import Peek, peek, swap_model
+from dragoman.wire.http import Inbound
 from dragoman.wire.sse import Frame
 
 Headers = list[tuple[str, str]]
@@ -95,6 +97,31 @@ class StreamEnds(Protocol):
         ...
 
 
+class Counting(msgspec.Struct, frozen=True):
+    """`decode` reads the request whose tokens are to be counted, `encode` tells their number, `address(url, model)` is where
+    to ask a provider."""
+
+    decode: Callable[[bytes], Request]
+    encode: Callable[[int], bytes]
+    address: Callable[[str, str], str]
+
+
+class Way(msgspec.Struct, frozen=True):
+    """What a path asks for, and the form of the dialect that answers it."""
+
+    verb: Literal["infer", "count"]
+    dialect: Dialect
+
+
+def _asked_in_body(inbound: Inbound) -> Peek:
+    return peek(inbound.body)
+
+
+def _as_it_is(url: str, model: str, stream: bool) -> str:
+    del model, stream
+    return url
+
+
 class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     """`decode_request` raises `MalformedBody` naming the path; `encode_request` enters losses in the ledger.
 
@@ -105,7 +132,12 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     usage off a verbatim stream's or body's ends.
     `scrub(body, issuer)` takes our carriers out of a body that otherwise goes through in its own dialect.
     `encode_models(cards, query)` is a page of the model list. `id_prefix` begins the id of an answer that came without one,
-    `tool_names` is the longest name of a tool that it takes."""
+    `tool_names` is the longest name of a tool that it takes. `stream_type` is the media type of its streams; one whose `ping`
+    is empty cannot be interrupted.
+
+    Where model and stream stand in the path instead of the body: `locate` says what a path asks for, `asked` reads both off a
+    request, `renamed` is a body for another model, `address(url, model, stream)` where to ask a provider. `counting` is how
+    tokens are counted, where the API can."""
 
     name: str
     path: str
@@ -126,5 +158,11 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     scrub: Callable[[bytes, str], bytes]
     id_prefix: str = ""
     tool_names: int = 128
+    stream_type: bytes = b"text/event-stream; charset=utf-8"
+    locate: Callable[[Inbound], Way | None] | None = None
+    asked: Callable[[Inbound], Peek] = _asked_in_body
+    renamed: Callable[[bytes, str], bytes] = swap_model
+    address: Callable[[str, str, bool], str] = _as_it_is
+    counting: Counting | None = None
     encode_model: Callable[[ModelCard], bytes]
     encode_models: Callable[[Sequence[ModelCard], Mapping[str, str]], bytes]

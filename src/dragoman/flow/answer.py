@@ -10,8 +10,7 @@ from dragoman.dialects.base import Dialect
 from dragoman.errors import DragomanError
 from dragoman.wire.http import Clock, Outbound, RawHeaders
 
-SSE_HEADERS: RawHeaders = [
-    (b"content-type", b"text/event-stream; charset=utf-8"),
+_STREAMING: RawHeaders = [
     (b"cache-control", b"no-cache"),
     # Or nginx and others in front would hold events back.
     (b"x-accel-buffering", b"no"),
@@ -56,11 +55,14 @@ class Answer:
 
     async def ping(self) -> None:
         """Tell a waiting client that its answer is still coming. Only between events, only on streams."""
-        if self.stream:
-            if not self.begun:
-                await self.begin(200, SSE_HEADERS)
+        if self.stream and self._dialect.ping:
+            await self.begin_stream()
             await self._out.write(self._dialect.ping)
             self.quiet_since = self._clock.now()
+
+    async def begin_stream(self) -> None:
+        """Send the head of a stream of our own making."""
+        await self.begin(200, [(b"content-type", self._dialect.stream_type), *_STREAMING])
 
     async def begin(self, status: int, headers: RawHeaders) -> None:
         """Send the head, unless a ping has sent one already."""

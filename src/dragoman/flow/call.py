@@ -18,7 +18,6 @@ from dragoman.ir.request import Request
 from dragoman.ir.usage import Usage
 from dragoman.route.target import Endpoint, Route
 from dragoman.secret import mask
-from dragoman.wire.body import peek, swap_model
 from dragoman.wire.http import Clock, Exchange, Head, Inbound, RawHeaders, Transport
 
 _BODY_MOST = 512 * 1024 * 1024
@@ -104,7 +103,7 @@ class Call:
 
     def route(self) -> Route:
         """Where the body wants to go. Raises `MalformedBody` and `UnknownModel`."""
-        seen = peek(self.inbound.body)
+        seen = self.dialect.asked(self.inbound)
         if not isinstance(seen.model, str) or not seen.model:
             raise MalformedBody("model: the name of a model is required", param="model")
         self.model = self.report.model = seen.model
@@ -115,6 +114,8 @@ class Call:
         """The body in the hub, decoded once however many targets are tried."""
         if self._decoded is None:
             self._decoded = self.dialect.decode_request(self.inbound.body)
+            # Where they stand in the path, the body does not tell.
+            self._decoded.model, self._decoded.stream = self.model, self.stream
         return self._decoded
 
     def wait(self, *, may_ping: bool = True) -> float:
@@ -124,7 +125,7 @@ class Call:
         left = self.deadline - now
         if left <= 0:
             raise UpstreamTimeout("the request took longer than its total timeout", phase="total")
-        if not (self.stream and may_ping):
+        if not (self.stream and may_ping and self.dialect.ping):
             return left
         return max(0.0, min(left, self.answer.quiet_since + max(self.core.ping_every, _LEAST_PING) - now))
 
@@ -193,7 +194,7 @@ def untouched(call: Call, endpoint: Endpoint) -> bytes:
     body = call.inbound.body
     if carrier.carries(body):
         body = call.dialect.scrub(body, endpoint.issuer)
-    return body if endpoint.model == call.model else swap_model(body, endpoint.model)
+    return body if endpoint.model == call.model else call.dialect.renamed(body, endpoint.model)
 
 
 def reply_for(call: Call, sent: Sent) -> Reply:

@@ -1,9 +1,8 @@
-"""`POST /v1/messages/count_tokens`: the provider's own count, or an estimate that says so."""
+"""Counting tokens: the provider's own count, or an estimate that says so."""
 
 from __future__ import annotations
 
-import msgspec
-
+from dragoman.errors import UnknownRoute
 from dragoman.flow.call import Call, Sent, body_of, head_of, untouched
 from dragoman.flow.envelope import request_headers, response_headers, without_key
 from dragoman.ir.estimate import input_tokens
@@ -16,15 +15,18 @@ _NOT_THERE = frozenset({404, 405, 501})
 
 async def count(call: Call) -> None:
     """The first target of the model's route counts, if it speaks the dialect and has this endpoint. Raises its refusals."""
+    counting = call.dialect.counting
+    if counting is None:
+        raise UnknownRoute(f"{call.dialect.name} counts no tokens")
     endpoint = call.route().endpoints[0]
     call.deadline = call.report.started + endpoint.timeouts.total
     call.report.provider, call.report.target = endpoint.provider, endpoint.model
     url = endpoint.urls.get(call.dialect.name)
-    if url is not None and await _asked(call, endpoint, f"{url}/count_tokens"):
+    if url is not None and await _asked(call, endpoint, counting.address(url, endpoint.model)):
         return
-    tokens = input_tokens(call.request())
+    tokens = input_tokens(counting.decode(call.inbound.body))
     headers = [(b"content-type", b"application/json"), (b"x-dragoman-estimate", b"true")]
-    await call.answer.whole(200, headers, msgspec.json.encode({"input_tokens": tokens}))
+    await call.answer.whole(200, headers, counting.encode(tokens))
 
 
 async def _asked(call: Call, endpoint: Endpoint, url: str) -> bool:

@@ -67,8 +67,15 @@ def addressed(call: Call, endpoint: Endpoint, upstream: Dialect, *, verbatim: bo
 
 def url_for(call: Call, endpoint: Endpoint, upstream: Dialect, *, own_key: bool) -> str:
     """A query (`?beta=true`) belongs to the caller's dialect: it goes along only where that goes."""
-    url = endpoint.urls[upstream.name]
+    url = upstream.address(endpoint.urls[upstream.name], endpoint.model, call.stream)
     query = call.inbound.query if upstream is call.dialect else b""
     if own_key:
         query = without_key(query)
-    return f"{url}{'&' if '?' in url else '?'}{query.decode('latin-1')}" if query else url
+    return joined(url, query.decode("latin-1"))
+
+
+def joined(url: str, query: str) -> str:
+    """The URL with what the query says beside it. A field that stands in the URL already counts once."""
+    said = set(url.partition("?")[2].split("&"))
+    more = "&".join(field for field in query.split("&") if field and field not in said)
+    return f"{url}{'&' if '?' in url else '?'}{more}" if more else url

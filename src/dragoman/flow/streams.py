@@ -13,7 +13,6 @@ import msgspec
 
 from dragoman.dialects.base import Reply
 from dragoman.errors import DragomanError, UpstreamError, UpstreamGarbled
-from dragoman.flow.answer import SSE_HEADERS
 from dragoman.flow.call import Call, Sent, next_chunk, reply_for
 from dragoman.flow.envelope import response_headers
 from dragoman.ir.estimate import tokens_of
@@ -173,7 +172,7 @@ async def translate(call: Call, sent: Sent) -> Outcome:
                 out.append(encoder.feed(restored_event(event, call.names) if call.names else event))
             if shown and not report.first_byte:
                 report.first_byte = call.core.clock.now()
-                await answer.begin(200, SSE_HEADERS)
+                await answer.begin_stream()
             if shown and out and not over:
                 await answer.write(b"".join(out))
                 out.clear()

@@ -8,7 +8,10 @@ Source: the types of the `google-genai` package (3.x) and https://ai.google.dev/
 
 from __future__ import annotations
 
-from dragoman.dialects.base import Dialect
+import msgspec
+
+from dragoman.dialects.base import Counting, Dialect, Way
+from dragoman.dialects.gemini import paths
 from dragoman.dialects.gemini.decode_request import decode_request
 from dragoman.dialects.gemini.encode_request import encode_request
 from dragoman.dialects.gemini.errors import decode_error, encode_error, stream_error
@@ -16,9 +19,56 @@ from dragoman.dialects.gemini.models import encode_model, encode_models
 from dragoman.dialects.gemini.response import encode_response
 from dragoman.dialects.gemini.stream_decoder import StreamDecoder, decode_response
 from dragoman.dialects.gemini.stream_encoder import PING, StreamEncoder, array_encoder, array_error
+from dragoman.dialects.gemini.tokens import decode_count, encode_counted
 from dragoman.dialects.gemini.verbatim import ends, error_in_body, scrub, sniff, usage_of
+from dragoman.errors import DragomanError
+from dragoman.wire.body import Peek, peek
+from dragoman.wire.http import Inbound
 
-__all__ = ["GEMINI", "array_encoder", "array_error"]
+__all__ = ["GEMINI", "GEMINI_ARRAY"]
+
+
+def _locate(inbound: Inbound) -> Way | None:
+    found = paths.locate(inbound.raw_path.decode("latin-1"))
+    if found is None:
+        return None
+    match found.verb:
+        case "generateContent" | "streamGenerateContent":
+            array = paths.wants_array(found.verb, inbound.query.decode("latin-1"))
+            return Way("infer", GEMINI_ARRAY if array else GEMINI)
+        case "countTokens":
+            return Way("count", GEMINI)
+        case "embedContent" | "batchEmbedContents":
+            return None
+
+
+def _asked(inbound: Inbound) -> Peek:
+    """From the path; from the body where somebody put the model there and the path names none."""
+    found = paths.locate(inbound.raw_path.decode("latin-1"))
+    return peek(inbound.body) if found is None else Peek(found.model, found.stream)
+
+
+def _unchanged(body: bytes, model: str) -> bytes:
+    del model
+    return body
+
+
+def _address(url: str, model: str, stream: bool) -> str:
+    return paths.upstream_url(url, model, "streamGenerateContent" if stream else "generateContent")
+
+
+def _array_address(url: str, model: str, stream: bool) -> str:
+    return _address(url, model, stream).partition("?")[0]
+
+
+def _counting_address(url: str, model: str) -> str:
+    return paths.upstream_url(url, model, "countTokens")
+
+
+def _broken_array(error: DragomanError, request_id: str) -> bytes:
+    del request_id
+    return array_error(error, begun=True)
+
 
 GEMINI = Dialect(
     name="gemini",
@@ -38,6 +88,21 @@ GEMINI = Dialect(
     ping=PING,
     usage_of=usage_of,
     scrub=scrub,
+    locate=_locate,
+    asked=_asked,
+    renamed=_unchanged,
+    address=_address,
+    counting=Counting(decode_count, encode_counted, _counting_address),
     encode_model=encode_model,
     encode_models=encode_models,
+)
+
+# A stream that was not asked for as server-sent events is one JSON array. Nothing can stand between its elements.
+GEMINI_ARRAY = msgspec.structs.replace(
+    GEMINI,
+    stream_encoder=array_encoder,
+    stream_error=_broken_array,
+    stream_type=b"application/json; charset=UTF-8",
+    ping=b"",
+    address=_array_address,
 )
