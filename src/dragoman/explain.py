@@ -105,7 +105,9 @@ def explained(call: Call, endpoint: Endpoint, number: int) -> Explained:
         upstream, verbatim = way(call, endpoint)
         target.dialect, target.tier = upstream.name, "verbatim" if verbatim else "translated"
         target.url = _shown_url(url_for(call, endpoint, upstream, own_key=True))
-        target.body = msgspec.Raw(body_for(call, endpoint, upstream, ledger, verbatim=verbatim))
+        body = body_for(call, endpoint, upstream, ledger, verbatim=verbatim)
+        # A verbatim body was never read, so its strings may hold bytes that are no text; the explanation may not.
+        target.body = msgspec.Raw(body.decode("utf-8", "replace").encode())
         target.losses = ledger.losses
         url, headers, _ = addressed(call, endpoint, upstream, verbatim=verbatim)
         target.url, target.headers = _shown_url(url), _shown_headers(headers)

@@ -73,6 +73,13 @@ def test_a_verbatim_body_is_shown_with_every_byte(gateway: Served) -> None:
     assert body.replace(b"chat/m", b"m") in said.body
 
 
+def test_an_explanation_is_text_even_of_a_body_that_is_not(gateway: Served) -> None:
+    body = b'{"model":"chat/m","messages":[{"role":"user","content":"\xff"}]}'
+    said = say(gateway, "POST", "/v1/explain/v1/chat/completions", [JSON, SHOWN], body)
+    assert said.status in {200, 400}
+    json.loads(said.body.decode())
+
+
 def test_nothing_is_sent(gateway: Served, scripted: ThreadedUpstream) -> None:
     before = len(scripted.requests)
     explained(gateway, "messages", question("chain"))
