@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
 from dragoman.errors import BodyTooLarge
-from dragoman.gateway import Gateway
+from dragoman.io.handler import Handler
 from dragoman.wire.http import Inbound
 
 Scope = MutableMapping[str, Any]
@@ -24,7 +24,7 @@ class AsgiApp:
 
     def __init__(
         self,
-        gateway: Gateway,
+        gateway: Handler,
         *,
         on_start: Callable[[], Awaitable[None]] | None = None,
         on_stop: Callable[[], Awaitable[None]] | None = None,

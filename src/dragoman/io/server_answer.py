@@ -1,0 +1,187 @@
+"""One answer on its way to a client of the native driver: an `Outbound` that frames and writes.
+
+The head waits for the first piece of the body, so that both leave in one write; when none comes in the same turn of the
+loop the head leaves alone. What ends the body is decided once, from the head: the length that the handler announced,
+chunks, the end of the connection (HTTP/1.0), or nothing at all (HEAD, 204, 304).
+"""
+
+from __future__ import annotations
+
+import http
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dragoman.io.server_connection import ServerConnection
+
+JOIN_LIMIT = 16 * 1024
+"""Pieces up to this size are copied into one buffer with their framing: cheaper than several buffers."""
+
+_FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection", b"keep-alive"})
+_BODILESS = frozenset({204, 304})
+_CHUNKED, _LENGTH, _UNTIL_CLOSE, _NOTHING = range(4)
+
+
+def status_line(status: int) -> bytes:
+    try:
+        phrase = http.HTTPStatus(status).phrase
+    except ValueError:
+        phrase = ""
+    return f"HTTP/1.1 {status} {phrase}\r\n".encode()
+
+
+STATUS_LINES = {status: status_line(status) for status in range(200, 600)}
+
+
+class ServerAnswer:
+    """`done` once the answer is whole or broken off. Everything is a no-op when the client has left."""
+
+    __slots__ = ("_begun", "_close", "_connection", "_framing", "_head", "_is_head", "_is_old", "_left", "done")
+
+    def __init__(self, connection: ServerConnection, *, is_head: bool, is_old: bool) -> None:
+        self._connection = connection
+        self._is_head = is_head
+        self._is_old = is_old
+        """HTTP/1.0: chunks are not understood."""
+        self._begun = False
+        self._head: bytes | None = None
+        self._framing = _NOTHING
+        self._left = 0
+        self._close = False
+        self.done = False
+
+    # Outbound
+
+    async def start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Raises `ValueError` for a head that would not be the head that was meant."""
+        if self._begun:
+            raise RuntimeError("the answer has already begun")
+        self._head = self._encoded(status, headers)
+        self._begun = True
+        self._connection.loop.call_soon(self._send_head)
+
+    async def write(self, data: bytes) -> None:
+        if self.done or not data:
+            return
+        framing = self._framing
+        if framing == _CHUNKED:
+            self._send_chunk(data, b"\r\n")
+        elif framing != _NOTHING:
+            if framing == _LENGTH:
+                self._count(data)
+            self._send(data)
+        elif not self._begun:
+            raise RuntimeError("the answer has not begun")
+        connection = self._connection
+        if connection.is_full:
+            await connection.room()
+
+    async def finish(self, data: bytes = b"") -> None:
+        if self.done:
+            return
+        framing = self._framing
+        if framing == _LENGTH:
+            if data:
+                self._count(data)
+            if self._left:
+                missing = self._left
+                self.abort()
+                raise ValueError(f"the answer ends {missing} bytes short of its content-length")
+            self._send(data)
+        elif framing == _CHUNKED:
+            if data:
+                self._send_chunk(data, b"\r\n0\r\n\r\n")
+            else:
+                self._send(b"0\r\n\r\n")
+        elif framing == _UNTIL_CLOSE:
+            self._send(data)
+        else:
+            if not self._begun:
+                raise RuntimeError("the answer has not begun")
+            self._send(b"")
+        self.done = True
+        self._connection.answered(close=self._close)
+
+    def abort(self) -> None:
+        """An answer of which nothing has been said yet becomes a 500."""
+        if self.done:
+            return
+        self.done = True
+        if self._begun:
+            # Without a length or chunks the end of the connection would be the proper end of the body.
+            self._connection.break_off(reset=self._framing == _UNTIL_CLOSE)
+        else:
+            self._connection.failed(is_head=self._is_head)
+
+    # Its own affairs
+
+    def _encoded(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+        lines = [STATUS_LINES[status]]
+        length: bytes | None = None
+        close = self._connection.is_last
+        for name, value in headers:
+            low = name.lower()
+            if low in _FRAMING:
+                if low == b"content-length":
+                    length = value
+                elif low == b"connection" and b"close" in value.lower():
+                    close = True
+                continue
+            lines.append(b"%b: %b\r\n" % (low, value))
+        if self._is_head or status in _BODILESS:
+            self._framing = _NOTHING
+            if length is not None and status != 204:
+                lines.append(b"content-length: %d\r\n" % int(length))
+        elif length is not None:
+            self._framing = _LENGTH
+            self._left = int(length)
+            lines.append(b"content-length: %d\r\n" % self._left)
+        elif self._is_old:
+            self._framing = _UNTIL_CLOSE
+            close = True
+        else:
+            self._framing = _CHUNKED
+            lines.append(b"transfer-encoding: chunked\r\n")
+        if close:
+            self._close = True
+            lines.append(b"connection: close\r\n")
+        block = b"".join(lines)
+        # One pass over the whole instead of one for each field: as many line ends as lines, and no others.
+        if block.count(b"\n") != len(lines) or block.count(b"\r") != len(lines) or b"\0" in block:
+            raise ValueError("a header of the answer holds a line break or NUL")
+        return block + b"\r\n"
+
+    def _count(self, data: bytes) -> None:
+        self._left -= len(data)
+        if self._left < 0:
+            self.abort()
+            raise ValueError("the answer is longer than its content-length")
+
+    def _send_head(self) -> None:
+        head = self._head
+        if head is not None and not self.done:
+            self._head = None
+            self._connection.send(head)
+
+    def _send(self, data: bytes) -> None:
+        head = self._head
+        if head is None:
+            if data:
+                self._connection.send(data)
+            return
+        self._head = None
+        if len(data) <= JOIN_LIMIT:
+            self._connection.send(head + data)
+        else:
+            self._connection.send_all((head, data))
+
+    def _send_chunk(self, data: bytes, tail: bytes) -> None:
+        head = self._head
+        if head is None:
+            head = b""
+        else:
+            self._head = None
+        if len(data) <= JOIN_LIMIT:
+            self._connection.send(b"%b%x\r\n%b%b" % (head, len(data), data, tail))
+        else:
+            self._connection.send_all((b"%b%x\r\n" % (head, len(data)), data, tail))

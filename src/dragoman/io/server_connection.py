@@ -1,0 +1,441 @@
+"""One client's connection to the native driver: an `asyncio.Protocol` that reads HTTP/1.1 requests with httptools.
+
+    idle      between two requests
+    head      a part of a request's head has come
+    body      its head is whole, its body is not
+    busy      its answer is being made; what comes meanwhile is held and not parsed
+    leaving   the last answer is written; what comes is thrown away
+    closed    the socket is gone; never left
+
+The parser is fed at most one request at a time, cut where a head or a chunked body must end, so nothing that a client
+sends ahead is understood before its turn: the answers come in order, and what is read ahead is bounded in bytes. Above
+that bound the socket is not read.
+
+A client that closes its side is taken for gone, even if only its sending half is closed: its handler is cancelled. That
+is what nginx (as a proxy) and uvicorn do; a client that died looks the same, and generating for nobody costs money.
+
+One timer serves all timeouts. It comes round every few seconds and looks at a deadline, so that a request sets a number
+and touches no timer; a timeout may therefore be late by the length of the shortest one, never early.
+
+What is not HTTP is refused by llhttp, strict as it is by default, and in `server_request.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import socket
+import struct
+from collections.abc import Iterable
+from typing import cast
+
+import httptools
+
+from dragoman.errors import DragomanError, RequestError
+from dragoman.io.handler import Handler
+from dragoman.io.server_answer import ServerAnswer, status_line
+from dragoman.io.server_limits import ServerLimits
+from dragoman.io.server_request import BODY, BUSY, CLOSED, END, HEAD, IDLE, LEAVING, RequestReader, TurnedAwayError
+from dragoman.wire.http import Inbound
+
+log = logging.getLogger("dragoman.server")
+
+_SMALL = 4096
+"""A piece up to this size that can hold only one request goes to the parser whole."""
+_TIMER_SLACK = 0.001  # a timer may fire a millisecond early on uvloop
+
+
+class Shared:
+    """What the connections of one server have in common."""
+
+    __slots__ = ("connections", "draining", "emptied", "handler", "limits", "loop", "pace", "running")
+
+    def __init__(self, handler: Handler, limits: ServerLimits, loop: asyncio.AbstractEventLoop) -> None:
+        self.handler = handler
+        self.limits = limits
+        self.loop = loop
+        self.pace = limits.pace
+        self.connections: set[ServerConnection] = set()
+        self.running: dict[ServerAnswer, asyncio.Task[None]] = {}
+        """The loop itself holds tasks only weakly."""
+        self.draining = False
+        self.emptied = asyncio.Event()
+
+
+class ServerConnection(RequestReader):
+    __slots__ = (
+        "_answer", "_deadline", "_held", "_held_size", "_reading_paused", "_room", "_shared", "_small", "_taken", "_taken_at",
+        "_task", "_timer", "_transport", "_written", "is_full", "loop",
+    )  # fmt: skip
+
+    def __init__(self, shared: Shared) -> None:
+        super().__init__(shared.handler, shared.limits)
+        self._shared = shared
+        self.loop = shared.loop
+        self.is_full = False
+        """More waits for the client than `write_high`."""
+        self._transport: asyncio.Transport | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._deadline = math.inf
+        self._room: asyncio.Future[None] | None = None
+        self._reading_paused = False
+        self._held: list[bytes] = []
+        self._held_size = 0
+        self._small = min(_SMALL, shared.limits.head_size)
+        self._written = 0
+        self._taken = 0
+        self._taken_at = 0.0
+        self._answer: ServerAnswer | None = None
+        """The one being made; None once it is whole, though its handler may still be at work."""
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def is_last(self) -> bool:
+        """No other request will be taken after this one."""
+        return self._shared.draining or not self._keep
+
+    # ------------------------------------------------------------ asyncio
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = stream = cast("asyncio.Transport", transport)
+        stream.set_write_buffer_limits(high=self._limits.write_high)
+        peer = stream.get_extra_info("peername")
+        self._client = str(peer[0]) if isinstance(peer, tuple) and peer else ""
+        self._shared.connections.add(self)
+        if self._shared.draining:
+            stream.close()
+            return
+        now = self.loop.time()
+        self._deadline = now + self._limits.idle_timeout
+        self._timer = self.loop.call_at(now + self._shared.pace, self._tick)
+
+    def data_received(self, data: bytes) -> None:
+        if self._phase == IDLE and len(data) <= self._small and data.count(END) <= 1:
+            # The usual case: one request in one piece, without a second pass over it.
+            self._phase = HEAD
+            self._parse(data)
+            if self._phase != BUSY or self._begun:
+                self._tail = data[-3:]
+                self._framing = len(data)
+                self._wait_for_more(from_start=True)
+        else:
+            self._feed(data)
+
+    def eof_received(self) -> None:
+        if self._phase == BUSY and self._answer is not None:
+            self.drop()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  the loop's signature
+        self._phase = CLOSED
+        self._transport = None
+        self._parser = None  # it holds bound methods of this object
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._held.clear()
+        self._pieces.clear()
+        self._bulk = None
+        self._leave_handler()
+        self._shared.connections.discard(self)
+        if self._shared.draining and not self._shared.connections:
+            self._shared.emptied.set()
+
+    def pause_writing(self) -> None:
+        self.is_full = True
+
+    def resume_writing(self) -> None:
+        self.is_full = False
+        room = self._room
+        if room is not None and not room.done():
+            room.set_result(None)
+        if self._phase == BUSY and self._answer is None:
+            self._next()  # it had been put off
+
+    # ------------------------------------------------------------ reading
+
+    def _feed(self, data: bytes) -> None:
+        """The next bytes, one request at a time. What belongs to a later one is held."""
+        view = memoryview(data)
+        at, end = 0, len(data)
+        fresh = self._phase == IDLE
+        while at < end:
+            phase = self._phase
+            if phase == BUSY:
+                self._hold(data[at:] if at else data)
+                break
+            if phase >= LEAVING:
+                return
+            if phase == BODY and self._left >= 0:
+                stop = min(end, at + self._left)
+            else:
+                stop = self._cut(data, at)
+                if phase == IDLE:
+                    self._phase = HEAD
+                    self._framing = 0
+                    fresh = True
+                self._framing += stop - at
+                if phase != BODY and self._framing > self._limits.head_size:
+                    self._too_much_framing()
+                    return
+            if not self._parse(view[at:stop]):
+                return
+            if self._phase == BODY and self._framing > self._limits.head_size:
+                self._too_much_framing()
+                return
+            at = stop
+        if self._phase != BUSY:
+            self._wait_for_more(from_start=fresh)
+
+    def _parse(self, piece: bytes | memoryview) -> bool:
+        """False when there is nothing more to be parsed on this connection, or not now."""
+        parser = self._parser
+        assert parser is not None
+        try:
+            parser.feed_data(piece)
+        except httptools.HttpParserUpgrade as offer:
+            self._decline_upgrade()
+            rest = bytes(piece[offer.args[0] :])
+            if rest:
+                self._feed(rest)
+            return not rest
+        except httptools.HttpParserError as error:
+            if isinstance(error, httptools.HttpParserCallbackError) and not isinstance(error.__context__, TurnedAwayError):
+                log.error("a fault in the server", exc_info=error.__context__)
+            if self._reason is None:
+                self._reason = 400, f"this is not HTTP/1.1: {error}"
+            if self._phase == BUSY:
+                # Behind a request that is being answered: its turn comes. Or the request itself was turned away.
+                if not self._keep:
+                    self._reason = None
+            else:
+                self._turn_away()
+            return False
+        return True
+
+    def _hold(self, data: bytes) -> None:
+        if not self._keep:
+            return
+        self._held.append(data)
+        self._held_size += len(data)
+        if self._held_size > self._limits.read_ahead and not self._reading_paused:
+            self._reading_paused = True
+            assert self._transport is not None
+            self._transport.pause_reading()
+
+    def _wait_for_more(self, *, from_start: bool) -> None:
+        """Set the deadline of what is now being waited for. That of a head runs from its first byte."""
+        if self._phase == BODY:
+            self._deadline = self.loop.time() + self._limits.body_timeout
+        elif self._phase == HEAD and from_start:
+            self._deadline = self.loop.time() + self._limits.head_timeout
+
+    def _too_much_framing(self) -> None:
+        if self._phase == BODY:
+            self._reason = 400, f"more than {self._limits.head_size} bytes of framing without content"
+        else:
+            self._reason = 431, f"the head of the request is larger than {self._limits.head_size} bytes"
+        self._turn_away()
+
+    def _turn_away(self, *, is_head: bool = False) -> None:
+        """Answer what is not a request, and take no other."""
+        assert self._reason is not None
+        (status, text), self._reason = self._reason, None
+        self._keep = False
+        body = text.encode("utf-8", "replace")
+        head = b"content-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
+        self.send(status_line(status) + head + (b"" if is_head else body))
+        self._part(unread=True)
+
+    # ------------------------------------------------------------ answering
+
+    def _start(self, error: DragomanError | None) -> None:
+        """The request is whole, or refused: its handler begins in the next turn of the loop."""
+        self._phase = BUSY
+        self._deadline = math.inf
+        inbound = self._inbound(with_body=error is None)
+        answer = ServerAnswer(self, is_head=inbound.method == "HEAD", is_old=self._is_old)
+        self._answer = answer
+        self._task = self._shared.running[answer] = self.loop.create_task(self._serve(inbound, answer, error))
+
+    async def _serve(self, inbound: Inbound, answer: ServerAnswer, error: DragomanError | None) -> None:
+        handler = self._shared.handler
+        try:
+            if error is None:
+                await handler.handle(inbound, answer)
+            else:
+                await handler.refuse(inbound, answer, error)
+        except Exception:
+            log.exception("the handler failed on %s %s", inbound.method, inbound.path)
+        finally:
+            self._shared.running.pop(answer, None)
+            if not answer.done:
+                answer.abort()
+
+    def send(self, data: bytes) -> None:
+        transport = self._transport
+        if transport is not None:
+            self._written += len(data)
+            transport.write(data)
+
+    def send_all(self, pieces: Iterable[bytes]) -> None:
+        transport = self._transport
+        if transport is not None:
+            self._written += sum(map(len, pieces))
+            transport.writelines(pieces)
+
+    async def room(self) -> None:
+        """Returns when the client has taken enough. Its leaving cancels whoever waits."""
+        if self._transport is None:
+            return
+        self._room = self.loop.create_future()
+        try:
+            await self._room
+        finally:
+            self._room = None
+
+    def answered(self, *, close: bool) -> None:
+        """The answer is whole. Its handler may still have something to tidy up, and is no longer disturbed."""
+        self._answer = self._task = None
+        if self._phase != BUSY:
+            return
+        if close or self.is_last:
+            self._part(unread=bool(self._held) or self._left != 0)
+        elif self.is_full or self._held or self._begun or self._reason is not None:
+            if not self.is_full:
+                self._next()
+        else:
+            self._phase = IDLE
+            self._deadline = self.loop.time() + self._limits.idle_timeout
+
+    def _next(self) -> None:
+        """Go on with what was sent ahead."""
+        if self._reason is not None:
+            self._turn_away()
+            return
+        limits = self._limits
+        self._phase = HEAD if self._begun else IDLE
+        self._deadline = self.loop.time() + (limits.head_timeout if self._begun else limits.idle_timeout)
+        if self._held:
+            data = b"".join(self._held)
+            self._held.clear()
+            self._held_size = 0
+            self._feed(data)
+        if self._reading_paused and self._held_size <= limits.read_ahead:
+            self._resume_reading()
+
+    # ------------------------------------------------------------ endings
+
+    def retire(self) -> None:
+        """The server stops: go at once where nothing is under way, else after the answer."""
+        if self._phase == IDLE:
+            self._part(unread=False)
+
+    def drop(self) -> None:
+        """Go now, whatever is under way."""
+        self._leave_handler()
+        self._phase = LEAVING
+        if self._transport is not None:
+            self._transport.abort()
+
+    def failed(self, *, is_head: bool) -> None:
+        """The handler ended without a word."""
+        self._answer = self._task = None
+        if self._transport is not None:
+            self._reason = 500, "Internal Server Error"
+            self._turn_away(is_head=is_head)
+
+    def break_off(self, *, reset: bool) -> None:
+        """What was written is still sent, and then the connection ends in the middle of its answer."""
+        self._answer = self._task = None
+        transport = self._transport
+        if transport is None:
+            return
+        if reset:
+            sock = transport.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._part(unread=False)
+
+    def _part(self, *, unread: bool) -> None:
+        """Close once everything is written. With `unread`, the client may be in the middle of sending: let it finish for a
+        while, so that it reads the answer instead of a reset."""
+        transport = self._transport
+        if transport is None:
+            return
+        self._phase = LEAVING
+        self._held.clear()
+        self._held_size = 0
+        if unread and transport.can_write_eof():
+            transport.write_eof()
+            self._set_timer(self._limits.linger)
+            if self._reading_paused:
+                self._resume_reading()
+        else:
+            transport.close()
+            self._deadline = self.loop.time() + self._limits.stall_timeout
+
+    def _leave_handler(self) -> None:
+        answer, task = self._answer, self._task
+        self._answer = self._task = None
+        if answer is None or task is None:
+            return
+        answer.done = True
+        running = self._shared.running
+        # A task that is cancelled before its first step never comes to its own end.
+        task.add_done_callback(lambda _: running.pop(answer, None))
+        task.cancel()
+
+    def _resume_reading(self) -> None:
+        self._reading_paused = False
+        if self._transport is not None:
+            self._transport.resume_reading()
+
+    # ------------------------------------------------------------ time
+
+    def _set_timer(self, seconds: float) -> None:
+        """For the deadlines that may be sooner than the timer's next round."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._deadline = self.loop.time() + seconds
+        self._timer = self.loop.call_at(self._deadline, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        now = self.loop.time()
+        if self._phase == BUSY:
+            self._look_for_stall(now)
+        elif now >= self._deadline - _TIMER_SLACK:
+            self._expired(now)
+        if self._timer is None and self._transport is not None:
+            self._timer = self.loop.call_at(min(self._deadline, now + self._shared.pace), self._tick)
+
+    def _look_for_stall(self, now: float) -> None:
+        """Whether the client has taken anything since the last round."""
+        assert self._transport is not None
+        waiting = self._transport.get_write_buffer_size()
+        taken = self._written - waiting
+        if not waiting or taken != self._taken:
+            self._taken = taken
+            self._taken_at = now
+        elif now - self._taken_at >= self._limits.stall_timeout - _TIMER_SLACK:
+            self.drop()
+
+    def _expired(self, now: float) -> None:
+        transport = self._transport
+        assert transport is not None
+        self._deadline = now + self._limits.stall_timeout
+        if self._phase == IDLE:
+            self._part(unread=False)
+        elif self._phase == HEAD:
+            self._reason = 408, f"the head of the request did not come within {self._limits.head_timeout:g} s"
+            self._turn_away()
+        elif self._phase == BODY:
+            self._keep = False
+            sentence = f"nothing came of the request body for {self._limits.body_timeout:g} s"
+            self._start(RequestError(sentence, status=408, category="timeout"))
+        elif not transport.is_closing():
+            transport.close()
+        elif self._taken == (taken := self._written - transport.get_write_buffer_size()):
+            transport.abort()
+        else:
+            self._taken = taken  # slowly, but it takes the last answer
