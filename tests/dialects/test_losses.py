@@ -96,15 +96,16 @@ SAID_OTHERWISE: list[tuple[str, Any, str]] = [
     (r"tool_choice\.disable_parallel_tool_use$", False, '"parallel_tool_calls":true'),
     (r"parallel_tool_calls$", False, '"disable_parallel_tool_use":true'),
     (r"parallel_tool_calls$", True, ""),  # what Messages does unless told otherwise
-    (r"tool_choice\.allowed_tools\.mode$", "required", '"type":"any"'),
+    (r"tool_choice(\.allowed_tools)?\.mode$", "required", '"type":"any"'),
     (r"service_tier$", "standard_only", '"service_tier":"default"'),
     (r"service_tier$", "default", '"service_tier":"standard_only"'),
     (r"media_type$", "text/plain", ""),  # a text is a text
-    (r"reasoning_effort$", "none", '"disabled"'),
-    (r"reasoning_effort$", "medium", '"budget_tokens":4096'),
-    (r"reasoning_effort$", "xhigh", '"budget_tokens":'),
-    (r"json_schema\.strict$", True, '"type":"json_schema"'),  # Messages is always strict
-    (r"reasoning_effort$", "minimal", '"effort":"low"'),
+    (r"reasoning[_.]effort$", "none", '"disabled"'),
+    (r"reasoning[_.]effort$", "medium", '"budget_tokens":4096'),
+    (r"reasoning[_.]effort$", "high", '"budget_tokens":16384'),
+    (r"reasoning[_.]effort$", "xhigh", '"budget_tokens":'),
+    (r"(json_schema|format)\.strict$", True, '"type":"json_schema"'),  # Messages is always strict
+    (r"reasoning[_.]effort$", "minimal", '"effort":"low"'),
     (r"(^|\.)is_error$", False, ""),
     (r"\.strict$", False, '"strict":false'),
     (r"(^|\.)(logprobs)$", False, ""),
@@ -112,14 +113,19 @@ SAID_OTHERWISE: list[tuple[str, Any, str]] = [
     (r"citations\.enabled$", False, ""),
     (r"prompt_cache_breakpoint\.mode$", "explicit", '"cache_control"'),
     (r"^function_call$", "none", '"type":"none"'),
-    (r"image_url\.detail$", "auto", ""),
+    (r"\.detail$", "auto", ""),
+    (r"^include\[\d+\]$", "reasoning.encrypted_content", ""),  # sealed reasoning comes unasked too
+    (r"^include\[\d+\]$", "message.output_text.logprobs", '"logprobs":true'),
+    (r"^reasoning\.summary$", "auto", '"display":"summarized"'),
+    (r"^thinking\.display$", "omitted", '"reasoning":{"effort"'),  # Responses shows thinking only where it is asked to
+    (r"^thinking\.display$", "summarized", '"summary":"auto"'),
     # ---- to Gemini
     (r"(^tool_choice(\.type)?|function_call)$", "auto", '"mode":"AUTO"'),
     (r"(^tool_choice(\.type)?|function_call)$", "none", '"mode":"NONE"'),
     (r"^tool_choice(\.type)?$", "required", '"mode":"ANY"'),
     (r"^tool_choice\.type$", "any", '"mode":"ANY"'),
-    (r"allowed_tools\.mode$", "required", '"mode":"ANY"'),
-    (r"allowed_tools\.mode$", "auto", '"mode":"VALIDATED"'),
+    (r"(allowed_tools|tool_choice)\.mode$", "required", '"mode":"ANY"'),
+    (r"(allowed_tools|tool_choice)\.mode$", "auto", '"mode":"VALIDATED"'),
     (r"effort$", "low", '"thinkingLevel":"LOW"'),
     (r"effort$", "medium", '"thinkingLevel":"MEDIUM"'),
     (r"effort$", "high", '"thinkingLevel":"HIGH"'),
@@ -129,6 +135,9 @@ SAID_OTHERWISE: list[tuple[str, Any, str]] = [
     (r"service_tier$", "default", '"serviceTier":"standard"'),
     (r"detail$", "high", '"MEDIA_RESOLUTION_HIGH"'),
     (r"detail$", "low", '"MEDIA_RESOLUTION_LOW"'),
+    (r"^reasoning\.summary$", "auto", '"includeThoughts":true'),
+    (r"^include\[\d+\]$", "message.output_text.logprobs", '"responseLogprobs":true'),
+    (r"^tools\[\d+\](\.tools\[\d+\])?\.strict$", False, '"functionDeclarations"'),
     # ---- from Gemini, whose JSON has numbers in strings too
     (r"generationConfig\.temperature$", "0.5", "0.5"),
     (r"generationConfig\.maxOutputTokens$", "128", "128"),
@@ -173,6 +182,9 @@ SAID_OTHERWISE: list[tuple[str, Any, str]] = [
     (r"thinkingLevel$", "XHIGH", '"reasoning_effort":"xhigh"'),
     (r"thinkingLevel$", "XHIGH", '"budget_tokens":'),
     (r"include_?[tT]houghts$", True, '"summarized"'),
+    (r"include_?[tT]houghts$", True, '"summary":"auto"'),
+    (r"responseLogprobs$", True, '"message.output_text.logprobs"'),
+    (r"fileData\.mimeType$", "application/pdf", '"file_url"'),
     (r"include_?[tT]houghts$", False, '"omitted"'),
     (r"include_?[tT]houghts$", False, '"exclude":true'),
 ]

@@ -21,6 +21,7 @@ UNSPEAKABLE = {
     "chat": {"redacted_thinking", "server_tool_call", "server_tool_result", "unknown"},
     "messages": set[str](),
     "gemini": {"redacted_thinking", "server_tool_call", "server_tool_result"},
+    "responses": {"redacted_thinking"},
 }
 FOREIGN = {"server_tool_call", "server_tool_result", "unknown"}
 # What stands on a part there, and elsewhere in a block of its own.
@@ -147,7 +148,7 @@ def test_a_stream_means_the_same_in_every_dialect(upstream: str, client: str, na
 
 def finish_of(view: View, client: str) -> str | None:
     """The finish as far as the client's dialect can tell it."""
-    if client in {"chat", "gemini"}:
+    if client in {"chat", "gemini", "responses"}:
         return {"stop_sequence": "stop", "context_length": "length", "pause": "stop", "refusal": "content_filter"}.get(
             view.finish or "", view.finish
         )

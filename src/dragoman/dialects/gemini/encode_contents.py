@@ -100,7 +100,8 @@ class ContentsEncoding:
     def _opening(self, talked: bool) -> Block:
         """The API wants a user's word first. Instructions alone become that word."""
         if talked or not self.system:
-            self.ledger.add(None, "messages", "a user turn was put before the first turn of the model", "degraded")
+            at = self.request.path_of("messages")
+            self.ledger.add(at, None, "a user turn was put before the first turn of the model", "degraded")
             return {"role": "user", "parts": [{"text": _NO_TEXT}]}
         last = self.request.system[-1].at if self.request.system else None
         self.ledger.add(last, None, "instructions alone are sent as the user's turn", "degraded")
@@ -338,10 +339,8 @@ class ContentsEncoding:
                 assert_never(part)
 
     def _text(self, part: Text) -> list[Block]:
-        if part.citations:
-            self.ledger.add(part.at, "citations", "citations of earlier answers are not replayed", "info")
-            for citation in part.citations:
-                self.ledger.add(citation.at, None, "citations of earlier answers are not replayed", "info")
+        for citation in part.citations:
+            self.ledger.add(citation.at, None, "citations of earlier answers are not replayed", "info")
         block = self._dressed({"text": part.text}, part, part.cache)
         return [block] if part.text or len(block) > 1 else []
 

@@ -132,7 +132,9 @@ class _Encoding:
     def opening(self) -> Block:
         """Messages wants a user's word first. Instructions alone become that word."""
         if self.request.messages or not self.request.system:
-            self.ledger.add(None, "messages", "a user turn was put before the first assistant turn", "degraded")
+            self.ledger.add(
+                self.request.path_of("messages"), None, "a user turn was put before the first assistant turn", "degraded"
+            )
             return {"role": "user", "content": [{"type": "text", "text": _NO_TEXT}]}
         self.ledger.add(self.request.system[-1].at, None, "instructions alone are sent as the user's turn", "degraded")
         return {"role": "user", "content": [self.text(self.request.system.pop())]}

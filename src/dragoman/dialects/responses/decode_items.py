@@ -189,7 +189,6 @@ def _reasoning(fields: Fields) -> list[Part]:
         Reasoning(
             text=summary or content,
             seal=Seal(encrypted, None, "responses") if encrypted else None,
-            redacted=bool(encrypted) and not summary and not content,
             summary=bool(summary) or not content,
             at=at,
             extras=fields.rest(),

@@ -31,6 +31,7 @@ _decode = msgspec.json.Decoder().decode
 
 # Where fields stand whose name here is not the hub's.
 _PATHS: dict[str, Path] = {
+    "messages": (None, "input"),
     "max_tokens": (None, "max_output_tokens"),
     "cache_key": (None, "prompt_cache_key"),
     "parallel": (None, "parallel_tool_calls"),

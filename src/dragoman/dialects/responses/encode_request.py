@@ -206,6 +206,8 @@ class _Encoding:
             native["summary"] = summary
         elif ask.mode == "on" and ask.display is None:
             native["summary"] = "auto"  # thinking that is turned on is shown
+        elif ask.display not in {None, "omitted"}:
+            self.lost("display", "how thinking is shown cannot be chosen here in these words", "info")
         if self.native:
             for key in merge(native, ask.extras):
                 self.ledger.add(ask.at, key, "said already in other words", "info")

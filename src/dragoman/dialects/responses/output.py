@@ -105,7 +105,7 @@ def seal_of(item: Block, issuer: str) -> Seal | None:
 def reasoning_part(item: Block, issuer: str) -> Reasoning | None:
     text, summary = reasoning_text(item)
     seal = seal_of(item, issuer)
-    return Reasoning(text=text, seal=seal, redacted=not text, summary=summary) if text or seal is not None else None
+    return Reasoning(text=text, seal=seal, summary=summary) if text or seal is not None else None
 
 
 # ---------------------------------------------------------------- to a client

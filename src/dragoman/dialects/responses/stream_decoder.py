@@ -381,7 +381,7 @@ class StreamDecoder:
             if not text and seal is None:
                 return
             item.mode = "summary" if summary else "content"
-            self._open(piece, Reasoning(redacted=not text, summary=summary))
+            self._open(piece, Reasoning(summary=summary))
         if summary == (item.mode == "summary"):
             self._say(piece, piece.missing(text))
         if seal is not None:
