@@ -141,7 +141,7 @@ def test_several_keys_stand_in_one_variable_with_commas() -> None:
 @pytest.mark.parametrize("name", list(TABLE))
 def test_every_provider_is_tuned_by_variables_of_one_pattern(name: str) -> None:
     prefix = name.upper()
-    path = "/v1/messages" if TABLE[name].dialect == "messages" else "/chat/completions"
+    path = {"messages": "/v1/messages", "gemini": "/v1beta/models"}.get(TABLE[name].dialect, "/chat/completions")
     config = from_env(
         {
             f"{prefix}_API_KEY": KEY,
@@ -152,7 +152,7 @@ def test_every_provider_is_tuned_by_variables_of_one_pattern(name: str) -> None:
         }
     )
     provider = config.providers[name]
-    base = "https://proxy.corp.example/llm" if path == "/v1/messages" else "https://proxy.corp.example/llm/v1"
+    base = "https://proxy.corp.example/llm" if path.startswith("/v1") else "https://proxy.corp.example/llm/v1"
     assert provider.url(provider.dialect) == base + path
     assert provider.timeouts.total == 90.0
     assert (provider.max_connections, provider.max_keepalive) == (20, 20)

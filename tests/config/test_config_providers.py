@@ -85,7 +85,7 @@ def test_a_second_account_is_like_the_first() -> None:
 
 def test_another_name_of_a_row_is_that_row() -> None:
     config = load("providers: {google: {api_key: AIza0123456789abcdef}}", ".yaml", {}, "x")
-    assert config.providers["google"].url("chat") == "https://generativelanguage.googleapis.com/v1beta/openai/chat/completions"
+    assert config.providers["google"].url("gemini") == "https://generativelanguage.googleapis.com/v1beta/models"
     assert "gemini" not in config.providers, "one provider, not two"
     assert config.route("gemini/x")[0].name == "google/x"
     assert config.route("gemini-2.5-pro")[0].name == "google/gemini-2.5-pro"

@@ -14,7 +14,7 @@ KEY = "sk-0123456789abcdef"
     [
         ("anthropic", False, (b"x-api-key", KEY.encode())),
         ("openai", False, (b"authorization", b"Bearer " + KEY.encode())),
-        ("gemini", False, (b"authorization", b"Bearer " + KEY.encode())),
+        ("gemini", False, (b"x-goog-api-key", KEY.encode())),
         ("gemini", True, (b"x-goog-api-key", KEY.encode())),
         ("openrouter", True, (b"authorization", b"Bearer " + KEY.encode())),
     ],

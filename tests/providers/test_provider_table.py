@@ -68,7 +68,7 @@ def test_no_variable_belongs_to_two_providers() -> None:
         ("anthropic", "messages", "https://api.anthropic.com/v1/messages"),
         ("openai", "chat", "https://api.openai.com/v1/chat/completions"),
         ("openai", "responses", "https://api.openai.com/v1/responses"),
-        ("gemini", "chat", "https://generativelanguage.googleapis.com/v1beta/openai/chat/completions"),
+        ("gemini", "gemini", "https://generativelanguage.googleapis.com/v1beta/models"),
         ("openrouter", "chat", "https://openrouter.ai/api/v1/chat/completions"),
         ("openrouter", "messages", "https://openrouter.ai/api/v1/messages"),
         ("deepseek", "chat", "https://api.deepseek.com/chat/completions"),

@@ -158,6 +158,8 @@ def _origin(url: str) -> tuple[str, str]:
 def normalised(url: str, dialect: DialectName) -> str:
     """A base URL as people paste it, without what the dialect's path brings along."""
     url = url.rstrip("/").removesuffix(PATHS[dialect]).rstrip("/")
+    if dialect == "gemini":
+        return url.removesuffix("/v1beta").removesuffix("/v1")
     return url.removesuffix("/v1") if dialect == "messages" else url
 
 
@@ -223,13 +225,14 @@ _ROWS: tuple[Provider, ...] = (
     Provider(
         name="gemini",
         title="Google Gemini",
-        dialect="chat",
-        base_url="https://generativelanguage.googleapis.com/v1beta/openai",
-        root="https://generativelanguage.googleapis.com",
-        root_auth="x-goog-api-key",
+        # Not by its endpoint in OpenAI's dialect, which knows neither thought signatures on parts nor safety ratings.
+        dialect="gemini",
+        base_url="https://generativelanguage.googleapis.com",
+        auth="x-goog-api-key",
+        health="/v1beta/models",
         env=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
         profile=Profile(max_output_tokens=65_536, max_stop=5),
-        docs="https://ai.google.dev/gemini-api/docs/openai",
+        docs="https://ai.google.dev/api/generate-content",
         aka=("google", "google-ai"),
         family=r"(gemini-|gemma-)",
         vendor="google",
