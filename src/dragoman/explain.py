@@ -80,13 +80,15 @@ def explaining(price: Pricing) -> Work:
     """The work that answers a request with its explanation."""
 
     async def explain(call: Call) -> None:
+        call.report.path = f"/v1/explain{call.inbound.path}"
         targets: list[Explained] = []
         for number, endpoint in enumerate(begin(call), 1):
             target = explained(call, endpoint, number)
             target.cost = await _cost(price, endpoint, target.tokens)
             targets.append(target)
         told = Explanation(dialect=call.dialect.name, model=call.model, stream=call.stream, strict=call.strict, targets=targets)
-        await call.answer.whole(200, [(b"content-type", b"application/json")], msgspec.json.encode(told))
+        headers = [(b"content-type", b"application/json"), (b"x-dragoman-request-id", call.report.request_id.encode())]
+        await call.answer.whole(200, headers, msgspec.json.encode(told))
 
     return explain
 

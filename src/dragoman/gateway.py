@@ -41,8 +41,7 @@ _JSON: RawHeaders = [(b"content-type", b"application/json")]
 _MODELS = re.compile(r"(/v1(beta|alpha)?)?/models(?=/|$)")
 _ASKS = frozenset({"GET", "HEAD"})
 _CLIENT_LEFT = 499
-_EXPLAIN = "/v1/explain"
-_BARE_EXPLAIN = frozenset({_EXPLAIN, "/explain"})
+_EXPLAIN = re.compile(r"(?:/v1)?/explain(?=/|$)")
 
 
 class Site(msgspec.Struct, kw_only=True):
@@ -66,10 +65,8 @@ class Gateway:
         self.site = site
         self._works: dict[str, tuple[Dialect, Work]] = {dialect.path: (dialect, infer) for dialect in core.dialects.values()}
         self._works["/v1/messages/count_tokens"] = core.dialects["messages"], count
+        self._explain = explaining(site.price)
         self._located = [dialect.locate for dialect in core.dialects.values() if dialect.locate is not None]
-        explain = explaining(site.price)
-        for dialect in core.dialects.values():
-            self._works |= {_EXPLAIN + path: (dialect, explain) for path in (dialect.path, dialect.path.removeprefix("/v1"))}
         # Base URLs are given with and without /v1.
         self._works |= {path.removeprefix("/v1"): work for path, work in self._works.items()}
 
@@ -77,9 +74,10 @@ class Gateway:
         path = inbound.path.rstrip("/") or "/"
         watched = _Watched(out)
         try:
-            if path in _BARE_EXPLAIN and inbound.method == "POST":
-                path, inbound = self._named_dialect(inbound)
-            found = self._work(path, inbound)
+            if inbound.method == "POST" and _EXPLAIN.match(path):
+                inbound, found = self._explained(path, inbound)
+            else:
+                found = self._work(path, inbound)
             if found is not None and inbound.method == "POST":
                 dialect, work = found
                 inbound, caller = self.site.keys.admit(_unpacked(inbound, self.site.max_body))
@@ -102,8 +100,21 @@ class Gateway:
                     return way.dialect, count if way.verb == "count" else infer
         return found
 
-    def _named_dialect(self, inbound: Inbound) -> tuple[str, Inbound]:
-        """The path that stands for `?dialect=`, and the request without it: it is not for a provider's eyes."""
+    def _explained(self, path: str, inbound: Inbound) -> tuple[Inbound, tuple[Dialect, Work]]:
+        """The request that is to be explained, as it would stand without that, and who explains it."""
+        inner = _EXPLAIN.sub("", path, count=1)
+        if not inner:
+            dialect, inbound = self._named_dialect(inbound)
+            return inbound, (dialect, self._explain)
+        raw = _EXPLAIN.sub("", inbound.raw_path.decode("latin-1"), count=1).encode("latin-1")
+        asked = msgspec.structs.replace(inbound, path=inner, raw_path=raw)
+        found = self._work(inner, asked)
+        if found is None or found[1] is not infer:
+            raise UnknownRoute(f"nothing is inferred at {inner}, so there is nothing to explain")
+        return asked, (found[0], self._explain)
+
+    def _named_dialect(self, inbound: Inbound) -> tuple[Dialect, Inbound]:
+        """The dialect of `?dialect=`, and the request without that: it is not for a provider's eyes."""
         query = inbound.query.decode("latin-1")
         name = dict(parse_qsl(query)).get("dialect", "")
         dialect = self.core.dialects.get(name)
@@ -111,10 +122,10 @@ class Gateway:
             there = ", ".join(self.core.dialects)
             what = f"there is no dialect {name!r}" if name else "it must be known whose request this is"
             raise MalformedBody(
-                f"{what}: say {_EXPLAIN}?dialect= and one of {there}, or {_EXPLAIN}/v1/messages", param="dialect"
+                f"{what}: say /v1/explain?dialect= and one of {there}, or /v1/explain/v1/messages", param="dialect"
             )
         kept = "&".join(field for field in query.split("&") if not field.startswith("dialect="))
-        return _EXPLAIN + dialect.path, msgspec.structs.replace(inbound, query=kept.encode("latin-1"))
+        return dialect, msgspec.structs.replace(inbound, path=dialect.path, query=kept.encode("latin-1"))
 
     async def refuse(self, inbound: Inbound, out: Outbound, error: DragomanError) -> None:
         """An error of the gateway itself, in the caller's dialect. Breaks off where an answer has already begun."""
@@ -155,7 +166,7 @@ class Gateway:
 
     def _allowed(self, path: str) -> str:
         """The methods of a path of ours, empty for one that is not ours."""
-        if path in self._works or path in _BARE_EXPLAIN:
+        if path in self._works or _EXPLAIN.match(path):
             return "POST"
         ours = path in {"", "/api/hello"} or path.startswith("/health") or _is_models(path)
         return "GET, HEAD" if ours else ""

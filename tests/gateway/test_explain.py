@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dragoman.testing import ScriptedUpstream, ThreadedUpstream
-from tests.gateway.talking import DIALECTS, JSON, PATHS, Said, question, say
+from tests.gateway.talking import DIALECTS, JSON, PATHS, Reports, Said, question, say
 from tests.serving import Served, serving, upstream
 
 KEY = "gw-key-0123456789"
@@ -39,6 +39,11 @@ def gateway(scripted: ThreadedUpstream) -> Iterator[Served]:
     said = {"providers": providers, "models": models, "keys": [KEY]}
     with serving(said, {"OPENAI_API_KEY": "sk-openai-0123456789"}) as served:
         yield served
+
+
+@pytest.fixture(scope="module")
+def reports(gateway: Served) -> Reports:
+    return Reports(gateway)
 
 
 def explain(served: Served, dialect: str, body: dict[str, Any], *headers: tuple[str, str], query: str = "") -> Said:
@@ -195,6 +200,29 @@ def test_a_body_that_only_its_own_provider_may_understand_is_shown_without_a_cou
     (target,) = explained(gateway, "chat", body | {"model": "messages/m"})
     assert target["verdict"] == "failed"
     assert "messages" in target["error"]
+
+
+def test_a_model_that_stands_in_the_path_is_explained_too(gateway: Served) -> None:
+    body = json.dumps({"contents": [{"role": "user", "parts": [{"text": "Hi"}]}]}).encode()
+    path = "/v1/explain/v1beta/models/messages/two:streamGenerateContent?alt=sse"
+    said = say(gateway, "POST", path, [JSON, SHOWN], body)
+    told = said.json
+    assert (told["dialect"], told["model"], told["stream"]) == ("gemini", "messages/two", True)
+    assert told["targets"][0]["body"]["model"] == "two"
+    assert told["targets"][0]["body"]["stream"] is True
+    assert told["targets"][0]["url"].endswith("/v1/messages")
+
+
+@pytest.mark.parametrize("path", ["/v1/messages/count_tokens", "/v1/models", "/health", "/nowhere", "/v1/explain/v1/messages"])
+def test_what_infers_nothing_is_not_explained(gateway: Served, path: str) -> None:
+    said = say(gateway, "POST", f"/v1/explain{path}", [JSON, SHOWN], json.dumps(question("chain")).encode())
+    assert said.status == 404
+
+
+def test_the_log_says_that_it_was_an_explanation(gateway: Served, reports: Reports) -> None:
+    said = explain(gateway, "messages", question("chain"))
+    report = reports.of(said.header("x-dragoman-request-id") or "")
+    assert (report.status, report.path, report.usage) == (200, "/v1/explain/v1/messages", None)
 
 
 def test_what_cannot_be_routed_is_an_error_in_the_callers_dialect(gateway: Served) -> None:
