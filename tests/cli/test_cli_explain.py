@@ -64,3 +64,11 @@ def test_mistakes_are_sentences(tmp_path: Path) -> None:
         assert done.returncode == code, done.stderr
         assert words in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_a_model_that_stands_in_the_path_is_named_by_an_option(tmp_path: Path) -> None:
+    body = {"contents": [{"role": "user", "parts": [{"text": "Hi"}]}]}
+    done = explain(tmp_path, "-", "--json", "-d", "gemini", "-m", "gemini/gemini-4-argon", said=json.dumps(body))
+    (target,) = json.loads(done.stdout)["targets"]
+    assert target["body"] == body
+    assert target["url"].endswith("/models/gemini-4-argon:generateContent")

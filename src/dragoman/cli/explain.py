@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import msgspec
 
@@ -53,7 +54,7 @@ def _body(options: argparse.Namespace) -> bytes:
         body = sys.stdin.buffer.read() if options.file == "-" else Path(options.file).read_bytes()
     except OSError as error:
         raise Failure(f"{options.file} cannot be read: {error.strerror}", 2) from None
-    if not options.model:
+    if not options.model or _in_path(options):
         return body
     try:
         return json.dumps(json.loads(body) | {"model": options.model}).encode()
@@ -61,15 +62,22 @@ def _body(options: argparse.Namespace) -> bytes:
         raise Failure(f"{options.file} is not a JSON object", 2) from None
 
 
+def _in_path(options: argparse.Namespace) -> bool:
+    """Whether the model stands in the path of such a request, and not in its body."""
+    return DIALECTS[options.dialect].locate is not None
+
+
 async def _asked(engine: Engine, options: argparse.Namespace, body: bytes) -> tuple[int, bytes]:
     headers = [(b"content-type", b"application/json")]
     if options.strict:
         headers.append((b"x-dragoman-strict", b"true"))
-    path = "/v1/explain"
-    query = f"dialect={options.dialect}".encode()
+    path, query = "/v1/explain", b"dialect=" + options.dialect.encode()
+    if options.model and _in_path(options):
+        dialect = DIALECTS[options.dialect]
+        path, query = dialect.address(path + dialect.path, options.model, False), b""
     out = _Kept()
     try:
-        inbound = Inbound(method="POST", path=path, raw_path=path.encode(), query=query, headers=headers, body=body)
+        inbound = Inbound(method="POST", path=unquote(path), raw_path=path.encode(), query=query, headers=headers, body=body)
         await engine.gateway.handle(inbound, out)
     finally:
         await engine.aclose()
