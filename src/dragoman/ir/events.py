@@ -199,6 +199,11 @@ def unfold(response: Response) -> list[Event]:
                 events.append(Delta(index, "", choice.logprobs))
             events.append(Close(index, position not in choice.incomplete))
             index += 1
+        if number and not choice.parts:
+            # So that an encoder hears of every choice before the first one finishes.
+            events += [Open(index, Text(text=""), number), Close(index)]
+            index += 1
+    for number, choice in enumerate(response.choices):
         usage = response.usage if number == last else None
         events.append(msgspec.structs.replace(choice.finish, usage=usage, choice=number))
     return events
