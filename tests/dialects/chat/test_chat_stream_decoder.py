@@ -608,3 +608,48 @@ def test_a_choice_that_says_nothing_is_heard_of_before_any_ends() -> None:
     events = events_of([chunk({"content": "a"}, "stop"), chunk({}, "stop", index=1), DONE])
     first = next(position for position, event in enumerate(events) if isinstance(event, Finish))
     assert any(isinstance(event, Open) and event.choice == 1 for event in events[:first])
+
+
+# Chunks that are all alike but for their text are read in a shorter way. What follows must not be taken for one.
+ODD_ONES: list[Json | str] = [
+    {"content": 'quotes " and \\ and },"finish_reason":null}]} and é \U0001f600'},
+    {"content": '"content":"x"'},
+    {"content": ""},
+    {"content": None},
+    {"content": ["x"]},
+    {"content": "x", "reasoning_content": "y"},
+    {"content": "x", "refusal": "no"},
+    {"content": "x", "tool_calls": [opening(0, "c", "f", "{}")]},
+    {"reasoning_content": "thought"},
+    '{"choices":[{"index":0,"delta":{"content":"x"},"finish_reason":"length"}]}',
+    '{"choices":[{"index":1,"delta":{"content":"other"},"finish_reason":null}]}',
+    '{"choices":[{"index":0,"delta":{"content":"two"},"finish_reason":null},{"index":1,"delta":{"content":"at once"}}]}',
+    '{"choices":[{"index":0,"delta":{"content":"p"},"logprobs":{"content":[{"token":"p"}]},"finish_reason":null}]}',
+    '{"choices":[{"index":0,"delta":{"content":"half \\ud83d"},"finish_reason":null}]}',
+    '{"choices":[{"index":0,"delta":{"content":"\\ude00 the other"},"finish_reason":null}]}',
+    '{"choices":[{"index":0,"delta":{"content":"x","content":"last counts"},"finish_reason":null}]}',
+    '{"choices":[{"index":0,"delta":{"content":"x"},"finish_reason":null}],"usage":{"prompt_tokens":7}}',
+    '{"choices":[{"index":0,"delta":{"content":"cut},"finish_reason":null}]}',
+    '{"choices":[{"index":0,"delta":{"content":"a","b"},"finish_reason":null}]}',
+    '{"error":{"message":"no more"}}',
+]
+
+
+@pytest.mark.parametrize("odd", ODD_ONES, ids=str)
+def test_how_much_chunks_are_alike_changes_nothing(odd: Json | str) -> None:
+    def stream(spaces: Iterable[int]) -> list[Event]:
+        space = iter(spaces)
+        body = odd if isinstance(odd, str) else json.dumps({"choices": [{"index": 0, "delta": odd, "finish_reason": None}]})
+        plain = [f'{{"choices":[{{"index":0,"delta":{{"content":"{text}"}},"finish_reason":null}}]}}' for text in "abcdefgh"]
+        bodies = [*plain[:6], body, *plain[6:], body]
+        return events_of([*(Frame("", (one + " " * next(space)).encode()) for one in bodies), STOP, DONE])
+
+    assert [repr(event) for event in stream([0] * 10)] == [repr(event) for event in stream(range(10))]
+
+
+def test_only_the_place_of_the_text_is_taken_for_it() -> None:
+    def body(content: str, other: str) -> Frame:
+        return Frame("", json.dumps({"note": {"content": other}, "choices": [{"delta": {"content": content}}]}).encode())
+
+    frames = [body("a", "z"), body("b", "z"), body("c", "z"), body("d", "y"), body("e", "z"), STOP, DONE]
+    assert "".join(event.text for event in events_of(frames) if isinstance(event, Delta)) == "abcde"

@@ -14,6 +14,7 @@ the finish is emitted at `[DONE]`, or at the end of a stream that had given a re
 
 from __future__ import annotations
 
+import re
 from typing import Any, cast
 
 import msgspec
@@ -81,6 +82,11 @@ class Chunk(msgspec.Struct, gc=False):
 
 
 _decode = msgspec.json.Decoder(Chunk).decode
+_string = msgspec.json.Decoder(str).decode
+_CONTENT = re.compile(rb'"content"[ \t]*:[ \t]*(?=")')
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+_LEARN = 4
+"""So often in a stream it is tried to find out what its chunks have in common."""
 
 
 def read_chunk(data: bytes) -> Chunk | None:
@@ -113,6 +119,8 @@ class StreamDecoder:
         self._next = 0
         self._usage: Any = None
         self._over = False
+        self._mould: _Mould | None = None
+        self._lessons = _LEARN
 
     def index(self) -> int:
         """The next part's."""
@@ -123,6 +131,11 @@ class StreamDecoder:
         if self._over:
             return []
         data = frame.data
+        mould = self._mould
+        if mould is not None and not frame.event and self.halves is None:
+            choice = mould.choice
+            if choice.live == "text" and choice.probs is None and (text := mould.text_of(data)):
+                return [Delta(choice.at, text)]
         if data.startswith(b"[DONE]") or data.strip() == b"[DONE]":
             return self._finish(done=True)
         try:
@@ -152,7 +165,32 @@ class StreamDecoder:
                 self._choice(native, events)
         except UpstreamGarbled as error:
             return [*events, *self._fault(error)]
+        if self._lessons and len(events) == 1 and type(events[0]) is Delta:
+            self._lessons -= 1
+            self._mould = self._learn(data, chunk)
         return events
+
+    def _learn(self, data: bytes, chunk: Chunk) -> _Mould | None:
+        """The mould of a chunk that brought text for a text that was open, and nothing else at all."""
+        native = (chunk.choices or [ChunkChoice()])[0]
+        choice = self._choices.get(native.index if type(native.index) is int else 0)
+        if choice is None or native.delta is None or type(native.delta.content) is not str:
+            return None
+
+        def with_text(text: str) -> Chunk:
+            choices = [ChunkChoice(index=native.index, delta=ChunkDelta(content=text))]
+            return Chunk(id=chunk.id, object=chunk.object, model=chunk.model, choices=choices)
+
+        if chunk != with_text(native.delta.content):
+            return None
+        for found in _CONTENT.finditer(data):
+            literal = _STRING.match(data, found.end())
+            if literal is not None:
+                mould = _Mould(data[: found.end()], data[literal.end() :], choice)
+                # The proof that this is the place, and not the same words somewhere else.
+                if _decode(mould.before + b'"in place"' + mould.after) == with_text("in place"):
+                    return mould
+        return None
 
     def _unreadable(self, frame: Frame, error: ValueError) -> list[Event]:
         if not frame.data.strip():
@@ -203,6 +241,28 @@ class StreamDecoder:
         return events
 
 
+class _Mould:
+    """Most chunks of a stream differ in one string alone. Where the bytes before and after it are those of a chunk that has
+    been read, and a JSON string stands between them, reading that string is reading the chunk."""
+
+    __slots__ = ("_least", "after", "before", "choice")
+
+    def __init__(self, before: bytes, after: bytes, choice: _Choice) -> None:
+        self.before = before
+        self.after = after
+        self.choice = choice
+        self._least = len(before) + len(after) + 2
+
+    def text_of(self, data: bytes) -> str:
+        """The text of a chunk that fits; empty for any other."""
+        if len(data) > self._least and data.startswith(self.before) and data.endswith(self.after):
+            try:
+                return _string(data[len(self.before) : len(data) - len(self.after)])
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                pass
+        return ""
+
+
 class _Call:
     """A call under way. `index` is None until its name is known; `pieces` are its arguments so far."""
 
@@ -223,7 +283,7 @@ class _Call:
 
 
 class _Choice:
-    """One choice. At most one text, refusal or reasoning is live at a time, of kind `_live` at index `_at`."""
+    """One choice. At most one text, refusal or reasoning is live at a time, of kind `live` at index `at`."""
 
     def __init__(self, decoder: StreamDecoder, number: int) -> None:
         self.number = number
@@ -232,15 +292,15 @@ class _Choice:
         self.said = False
         self._decoder = decoder
         self._ids = CallIds(decoder.answer_id, number)
-        self._live = ""
-        self._at = -1
+        self.live = ""
+        self.at = -1
         self._thought: list[str] = []
         self._item: Block | None = None
         self._held: list[Block] = []
         self._calls: list[_Call] = []
         self._by_index: dict[int, _Call] = {}
         self._audio: Block | None = None
-        self._probs: list[object] | None = None
+        self.probs: list[object] | None = None
         self._refused = False
         self._broken = False
 
@@ -250,9 +310,9 @@ class _Choice:
         probs = None
         if logprobs is not None:
             probs = logprobs.get("content") if type(logprobs) is dict else None
-            if self._probs is not None:
-                probs = [*self._probs, *(probs or ())]
-                self._probs = None
+            if self.probs is not None:
+                probs = [*self.probs, *(probs or ())]
+                self.probs = None
         content = delta.content
         if delta.reasoning_content or delta.reasoning or delta.reasoning_details:
             self._think(delta, events)
@@ -284,23 +344,23 @@ class _Choice:
         return index
 
     def _write(self, kind: str, text: str, probs: Any, events: list[Event]) -> None:
-        if self._live != kind:
+        if self.live != kind:
             self._turn_to(kind, _SKELETONS[kind], events)
         if self._decoder.halves is not None:
-            text = self._decoder.halves.join(self._at, text)
-        events.append(Delta(self._at, text, probs or None))
+            text = self._decoder.halves.join(self.at, text)
+        events.append(Delta(self.at, text, probs or None))
 
     def _turn_to(self, kind: str, part: Part, events: list[Event]) -> None:
         self._settle(events)
-        self._live = kind
-        self._at = self._open(part, events)
+        self.live = kind
+        self.at = self._open(part, events)
 
     def _lone_probs(self, probs: list[object], events: list[Event]) -> None:
         """Log probabilities of tokens that showed no text: of the open part, or of the next."""
-        if self._live:
-            events.append(Delta(self._at, "", probs))
+        if self.live:
+            events.append(Delta(self.at, "", probs))
         else:
-            self._probs = probs
+            self.probs = probs
 
     def _content_list(self, content: Any, probs: Any, events: list[Event]) -> None:
         for part in content_parts(content):
@@ -321,9 +381,9 @@ class _Choice:
         if type(annotations) is list:
             for native in cast("list[Any]", annotations):
                 if type(native) is dict:
-                    if self._live != "text":
+                    if self.live != "text":
                         self._turn_to("text", _SKELETONS["text"], events)
-                    events.append(Cited(self._at, decode_citation(native)))
+                    events.append(Cited(self.at, decode_citation(native)))
         if type(images) is list:
             for native in cast("list[Any]", images):
                 if type(native) is dict:
@@ -337,13 +397,13 @@ class _Choice:
 
     def _settle(self, events: list[Event]) -> None:
         """Close what is live, and give what waited for it."""
-        if self._live:
-            if self._decoder.halves is not None and (rest := self._decoder.halves.rest(self._at)):
-                events.append(Delta(self._at, rest))
-            if self._live == "reasoning" and self._item is not None:
-                events.append(Sealed(self._at, seal_of(self._item, self._decoder.issuer)))
-            events.append(Close(self._at))
-            self._live = ""
+        if self.live:
+            if self._decoder.halves is not None and (rest := self._decoder.halves.rest(self.at)):
+                events.append(Delta(self.at, rest))
+            if self.live == "reasoning" and self._item is not None:
+                events.append(Sealed(self.at, seal_of(self._item, self._decoder.issuer)))
+            events.append(Close(self.at))
+            self.live = ""
             self._item = None
             self._thought.clear()
         for item in self._held:
@@ -368,7 +428,7 @@ class _Choice:
     def _detail(self, entry: Block, events: list[Event]) -> bool:
         """One entry of `reasoning_details`; says whether it brought text, which the plain field then only repeats."""
         text = text_of(entry)
-        if entry.get("type") == "reasoning.encrypted" or (not text and self._live != "reasoning"):
+        if entry.get("type") == "reasoning.encrypted" or (not text and self.live != "reasoning"):
             # Sealed state without text: a part of its own, once what is live has closed.
             last = self._held[-1] if self._held else None
             if last is not None and entry.get("index") is not None and _same(last, entry):
@@ -376,19 +436,19 @@ class _Choice:
             else:
                 self._held.append(dict(entry))
             return False
-        if self._live == "reasoning" and self._item is None:
+        if self.live == "reasoning" and self._item is None:
             # Plain thinking came first; this is its signature, with or without all of its text again.
             said = "".join(self._thought)
             if not text or text == said:
                 self._item = {**entry, "text": said} if entry.get("type") == "reasoning.text" else dict(entry)
                 return bool(text)
-        if self._live == "reasoning" and self._item is not None and _same(self._item, entry):
+        if self.live == "reasoning" and self._item is not None and _same(self._item, entry):
             _grow(self._item, entry)
         else:
             self._turn_to("reasoning", Reasoning(summary=entry.get("type") == "reasoning.summary"), events)
             self._item = dict(entry)
         if text:
-            events.append(Delta(self._at, text))
+            events.append(Delta(self.at, text))
         return bool(text)
 
     # ------------------------------------------------------------ calls
