@@ -163,8 +163,11 @@ async def translate(call: Call, sent: Sent) -> Outcome:
                 events += decoder.end()
             fault = events.pop() if events and isinstance(events[-1], Fault) else None
             for event in events:
-                if isinstance(event, Delta):
+                if type(event) is Delta:
                     said += len(event.text)
+                    if shown:
+                        out.append(encoder.feed(event))
+                        continue
                 elif isinstance(event, Start | Finish):
                     usage = event.usage or usage
                     over = over or isinstance(event, Finish)

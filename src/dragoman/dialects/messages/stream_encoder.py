@@ -35,14 +35,16 @@ def _event(kind: str, data: dict[str, object]) -> bytes:
 
 
 class _Live:
-    """The block being written. `head` is its delta up to the text; `begun`: its start has gone out."""
+    """The block being written. `head` is its delta up to the text; `begun`: its start has gone out; `writes`: so has that of
+    a text."""
 
-    __slots__ = ("begun", "head", "key", "part", "sealed", "text")
+    __slots__ = ("begun", "head", "key", "part", "sealed", "text", "writes")
 
     def __init__(self, key: int, part: Part) -> None:
         self.key = key
         self.part = part
         self.begun = False
+        self.writes = False
         self.sealed = False
         self.head = b""
         self.text: list[str] = []
@@ -64,6 +66,12 @@ class StreamEncoder:
     def feed(self, event: Event) -> bytes:
         if self._over:
             return b""
+        live = self._live
+        if type(event) is Delta and live is not None and live.writes and event.index == live.key and event.text:
+            # Most events by far: more of a text whose block has begun.
+            self._characters += len(event.text)
+            live.text.append(event.text)
+            return live.head + _encode(event.text) + b"}}\n\n"
         match event:
             case Delta() | Sealed() | Cited():
                 return self._write(event) if self._live is not None and event.index == self._live.key else self._hold(event)
@@ -166,6 +174,7 @@ class StreamEncoder:
         assert self._live is not None
         live = self._live
         live.begun = True
+        live.writes = isinstance(live.part, Text)
         delta = {
             "tool_use": b'{"type":"input_json_delta","partial_json":',
             "thinking": b'{"type":"thinking_delta","thinking":',
