@@ -137,7 +137,7 @@ def test_an_account_that_was_limited_is_refused() -> None:
 
 
 def test_a_blocked_prompt_is_a_refusal_with_its_reason() -> None:
-    body = {
+    body: Any = {
         "promptFeedback": {"blockReason": "SAFETY", "blockReasonMessage": "Not that."},
         "responseId": "r",
         "modelVersion": "m",
@@ -153,7 +153,6 @@ def test_a_blocked_prompt_is_a_refusal_with_its_reason() -> None:
 
 def test_a_call_that_ends_with_stop_is_a_call() -> None:
     response = whole(chunk({"functionCall": {"id": "a", "name": "f", "args": {"x": 1}}}, finish="STOP"))
-    assert response.choices[0].parts == [ToolCall(id="a", name="f", arguments='{"x":1}', at=((None, 0), "x"))] or True
     (call,) = response.choices[0].parts
     assert isinstance(call, ToolCall)
     assert (call.id, call.name, call.arguments) == ("a", "f", '{"x":1}')
@@ -374,7 +373,7 @@ def test_names_and_counts_are_made_up_where_nobody_gave_them() -> None:
 )
 def test_reasons_become_words_that_the_api_has(reason: Any, word: str) -> None:
     assert answer(Text(text="x"), finish=Finish(reason))["candidates"][0]["finishReason"] == word
-    events = [Start("r", "m"), Open(0, Text(text="x")), Close(0), Finish(reason)]
+    events: list[Event] = [Start("r", "m"), Open(0, Text(text="x")), Close(0), Finish(reason)]
     assert written(events)[-1]["candidates"][0]["finishReason"] == word
 
 
@@ -555,7 +554,7 @@ def test_a_call_comes_when_it_is_whole_and_before_what_opens_after_it() -> None:
 
 def test_what_is_open_at_the_finish_is_closed() -> None:
     events: list[Event] = [Open(0, ToolCall(id="a", name="f", arguments="{}")), Open(1, Reasoning(text="hm")), Finish("stop")]
-    view = fold_gemini(b"".join(GEMINI.stream_encoder(reply()).feed(event) for event in ()) or _body(events))
+    view = fold_gemini(_body(events))
     assert [block.kind for block in view.blocks] == ["tool_call", "thinking"]
 
 
