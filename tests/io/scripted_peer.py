@@ -38,7 +38,7 @@ WAIT = 5.0
 Run = Callable[[Coroutine[Any, Any, None]], None]
 
 
-def _run_on(loop_factory: Callable[[], asyncio.AbstractEventLoop]) -> Run:
+def run_on(loop_factory: Callable[[], asyncio.AbstractEventLoop]) -> Run:
     def run(scenario: Coroutine[Any, Any, None]) -> None:
         complaints: list[dict[str, Any]] = []
 
@@ -59,7 +59,7 @@ def _run_on(loop_factory: Callable[[], asyncio.AbstractEventLoop]) -> Run:
 
 
 on_both_loops = pytest.mark.parametrize(
-    "run", [_run_on(asyncio.new_event_loop), _run_on(uvloop.new_event_loop)], ids=["asyncio", "uvloop"]
+    "run", [run_on(asyncio.new_event_loop), run_on(uvloop.new_event_loop)], ids=["asyncio", "uvloop"]
 )
 
 

@@ -41,6 +41,11 @@ class Server:
         """Handlers at work."""
         return len(self._shared.running) if self._shared is not None else 0
 
+    def transports(self) -> list[asyncio.Transport]:
+        """Of the connections that are open."""
+        connections = self._shared.connections if self._shared is not None else ()
+        return [each.transport for each in connections if each.transport is not None]
+
     async def start(self, listener: socket.socket) -> None:
         """Accept connections from a bound socket, which is closed by `drain`."""
         loop = asyncio.get_running_loop()

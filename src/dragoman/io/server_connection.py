@@ -91,6 +91,10 @@ class ServerConnection(RequestReader):
         self._task: asyncio.Task[None] | None = None
 
     @property
+    def transport(self) -> asyncio.Transport | None:
+        return self._transport
+
+    @property
     def is_last(self) -> bool:
         """No other request will be taken after this one."""
         return self._shared.draining or not self._keep
