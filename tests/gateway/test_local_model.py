@@ -145,7 +145,7 @@ def test_the_anthropic_sdk_forces_a_call(gateway: Served) -> None:
         {"name": "get_weather", "description": "Tells the weather", "input_schema": CITY},
     ]
     with anthropic.Anthropic(base_url=gateway.url, api_key="any", max_retries=0) as claude:
-        choice: Any = {"type": "tool", "name": "get_weather"}
+        choice: Any = {"type": "tool", "name": "get_weather", "disable_parallel_tool_use": True}
         message = claude.messages.create(model="local", max_tokens=60, messages=ASK, tools=tools, tool_choice=choice)
         assert message.stop_reason == "tool_use"
         (call,) = [block for block in message.content if block.type == "tool_use"]
@@ -162,7 +162,7 @@ def test_the_openai_sdk_forces_a_call(gateway: Served) -> None:
     }
     with openai.OpenAI(base_url=gateway.base, api_key="any", max_retries=0) as gpt:
         completion = gpt.chat.completions.create(
-            model="local", max_tokens=60, messages=ASK, tools=[function], tool_choice="required"
+            model="local", max_tokens=60, messages=ASK, tools=[function], tool_choice="required", parallel_tool_calls=False
         )
         (call,) = completion.choices[0].message.tool_calls or []
         assert call.type == "function"

@@ -84,7 +84,7 @@ def test_an_input_keeps_its_bytes_on_the_way_to_other_dialects() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"<html>", b"[]", b'{"type":"error"}', b'{"content":3}', b'{"content":[{"type":"tool_use"}]}']
+    "body", [b"", b"<html>", b"[]", b"{}", b'{"type":"error"}', b'{"content":3}', b'{"content":[{"type":"tool_use"}]}']
 )
 def test_what_is_no_message_is_garbled(body: bytes) -> None:
     with pytest.raises(UpstreamGarbled):

@@ -46,7 +46,7 @@ _encode = msgspec.json.Encoder().encode
 def decode_response(body: bytes, issuer: str) -> Response:
     try:
         raw = _message.decode(body)
-        blocks = _blocks.decode(raw.pop("content", b"[]"))
+        blocks = _blocks.decode(raw.pop("content"))
         message: Block = {key: msgspec.json.decode(value) for key, value in raw.items()}
         parts = [_part(block, issuer) for block in blocks]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError) as error:
