@@ -70,7 +70,7 @@ def test_a_yaml_block_is_a_valid_configuration(text: str) -> None:
 
 
 # Needs what a test has not: another program, or the network. Its syntax is checked all the same.
-NOT_RUN = re.compile(r"\b(claude|codex|export)\b|/openai/v1/files")
+NOT_RUN = re.compile(r"\b(claude|codex|gemini|export)\b|/openai/v1/files")
 
 
 @pytest.mark.parametrize("text", blocks("sh"))

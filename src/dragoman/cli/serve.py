@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import errno
 import logging
+import signal
 import socket
 import sys
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import uvicorn
@@ -16,6 +19,7 @@ from dragoman.cli.setting import Failure, add_config, local_model, read_config, 
 from dragoman.config import Config
 from dragoman.io.asgi import AsgiApp
 from dragoman.io.engine import Engine
+from dragoman.io.server import Server, serve_until_told
 
 PORT_TAKEN = 3
 NOTHING_TO_SERVE = 4
@@ -30,6 +34,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     add_config(parser)
     parser.add_argument("--host", help="address to listen on (127.0.0.1)")
     parser.add_argument("--port", "-p", type=int, help="port to listen on (4000; 0 for any free one)")
+    parser.add_argument("--driver", choices=("asgi", "native"), default="asgi", help="what speaks HTTP (asgi: uvicorn)")
     parser.add_argument("--no-local", action="store_true", help="without the built-in local model")
     parser.add_argument("--quiet", "-q", action="store_true", help="print nothing but warnings and errors")
     parser.set_defaults(run=run)
@@ -97,6 +102,8 @@ def _serve(options: argparse.Namespace, config: Config, listener: socket.socket)
         if not options.quiet:
             print(banner(engine, listener.getsockname()[1], why_not), flush=True)
 
+    if options.driver == "native":
+        return _serve_natively(engine, listener, started)
     server = uvicorn.Server(
         uvicorn.Config(
             AsgiApp(engine.gateway, on_start=started, on_stop=engine.aclose),
@@ -116,6 +123,26 @@ def _serve(options: argparse.Namespace, config: Config, listener: socket.socket)
     logging.getLogger("uvicorn.error").addFilter(_not_our_own_doing)
     server.run(sockets=[listener])
     return 0
+
+
+def _serve_natively(engine: Engine, listener: socket.socket, started: Callable[[], Awaitable[None]]) -> int:
+    async def serve() -> signal.Signals:
+        try:
+            return await serve_until_told(Server(engine.gateway), listener, on_start=started, patience=_LAST_WORDS)
+        finally:
+            await engine.aclose()
+
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        told = runner.run(serve())
+    return 128 + told if told == signal.SIGINT else 0
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    if sys.platform == "win32":
+        return asyncio.new_event_loop
+    import uvloop
+
+    return uvloop.new_event_loop
 
 
 def _serves_without_local(config: Config) -> bool:
@@ -151,11 +178,14 @@ def banner(engine: Engine, port: int, why_no_local: str) -> str:
         *([f"  no local model  {why_no_local}"] if why_no_local else []),
         f"  OpenAI API      {base}/v1      (key: {key})",
         f"  Anthropic API   {base}         (key: {key})",
+        f"  Gemini API      {base}         (key: {key})",
         "",
         f"  Claude Code     ANTHROPIC_BASE_URL={base} ANTHROPIC_AUTH_TOKEN={word} claude --model {model}",
         f"  Codex           {codex}",
+        f"  Gemini CLI      GOOGLE_GEMINI_BASE_URL={base} GEMINI_API_KEY={word} gemini --model {model}",
         f'  OpenAI SDK      OpenAI(base_url="{base}/v1", api_key="{word}")',
         f'  Anthropic SDK   Anthropic(base_url="{base}", api_key="{word}")',
+        f'  Google SDK      genai.Client(api_key="{word}", http_options={{"base_url": "{base}"}})',
         f"  curl            curl {base}/v1/chat/completions -H 'content-type: application/json'"
         + (" -H 'authorization: Bearer KEY'" if config.keys else "")
         + f' -d \'{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello"}}]}}\'',
