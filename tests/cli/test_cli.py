@@ -83,10 +83,17 @@ def test_providers_are_there_by_their_keys_in_the_environment(tmp_path: Path) ->
         assert dict(upstream.requests[-1].headers)["authorization"] == "Bearer sk-0123456789abcdef0123"
 
 
-def test_it_stops_when_it_is_told_to(tmp_path: Path) -> None:
-    with served("--no-local", cwd=tmp_path, env={"GROQ_API_KEY": "gsk_0123456789abcdef"}) as (_, _, process):
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(PATIENCE) in {0, -signal.SIGTERM}
+@pytest.mark.parametrize("driver", ["asgi", "native"])
+@pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])
+def test_it_stops_when_it_is_told_to(tmp_path: Path, driver: str, told: signal.Signals) -> None:
+    env = {"GROQ_API_KEY": "gsk_0123456789abcdef"}
+    with served("--no-local", "--driver", driver, cwd=tmp_path, env=env) as (url, _, process):
+        with httpx.Client(base_url=url, timeout=PATIENCE) as client:
+            assert client.get("/health").status_code == 200
+            process.send_signal(told)  # while the client keeps its connection
+            assert process.wait(PATIENCE) in ({0, -told} if told == signal.SIGTERM else {130, -told})
+        assert process.stderr is not None
+        assert "Traceback" not in process.stderr.read()
 
 
 def test_a_taken_port_is_a_sentence(tmp_path: Path) -> None:

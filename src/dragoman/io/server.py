@@ -9,8 +9,11 @@ await server.drain(10)
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import signal
 import socket
 import ssl
+from collections.abc import Awaitable, Callable
 
 from dragoman.io.handler import Handler
 from dragoman.io.server_connection import ServerConnection, Shared
@@ -93,3 +96,35 @@ class Server:
         if self._shared is not None:
             for connection in list(self._shared.connections):
                 connection.drop()
+
+
+async def serve_until_told(
+    server: Server, listener: socket.socket, *, on_start: Callable[[], Awaitable[None]], patience: float
+) -> signal.Signals:
+    """Serve until a signal comes, then drain for at most `patience` seconds; a second signal ends that at once.
+    Returns the first signal. For the main thread only."""
+    loop = asyncio.get_running_loop()
+    told: asyncio.Future[signal.Signals] = loop.create_future()
+
+    def tell(number: signal.Signals) -> None:
+        if told.done():
+            server.hurry()
+        else:
+            told.set_result(number)
+
+    signals = [signal.SIGINT, signal.SIGTERM]
+    for number in signals:
+        # Windows has no handlers on a loop: there, Ctrl-C cancels whoever runs this.
+        with contextlib.suppress(NotImplementedError):
+            loop.add_signal_handler(number, tell, number)
+    try:
+        await server.start(listener)
+        await on_start()
+        number = await told
+        await server.drain(patience)
+        return number
+    finally:
+        server.hurry()
+        for each in signals:
+            with contextlib.suppress(NotImplementedError):
+                loop.remove_signal_handler(each)
