@@ -52,6 +52,10 @@ def estimated_usage(reply: Reply, characters: int) -> Usage:
     return Usage(input=reply.input_estimate, output=max(1, characters // 4), estimated=True)
 
 
-def _count(holder: object, key: str) -> int:
-    value = cast("dict[str, Any]", holder).get(key) if isinstance(holder, dict) else None
-    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e15 else 0
+def _count(holder: Any, key: str) -> int:
+    if type(holder) is not dict:
+        return 0
+    value: Any = holder.get(key)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    if type(value) is int:
+        return value if 0 < value < 10**15 else 0
+    return int(value) if type(value) is float and 0 < value < 1e15 else 0

@@ -28,6 +28,7 @@ _ends = msgspec.json.Decoder(_Ends)
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _items = msgspec.json.Decoder(list[msgspec.Raw])
 _encode = msgspec.json.Encoder().encode
+_any = msgspec.json.Decoder().decode
 _raw_decode = json.JSONDecoder().raw_decode
 
 _DONE = re.compile(rb"[\r\n]data: ?\[DONE\]")
@@ -67,7 +68,11 @@ def _shows(delta: ChunkDelta) -> bool:
 
 def ends(events: bytes, *, closed: bool) -> bool:
     """`[DONE]`, or at a proper end a reason to finish. In a text both would stand within a line, or with escaped quotes."""
-    return (b"[DONE]" in events and _DONE.search(events) is not None) or (closed and _FINISH.search(events) is not None)
+    at = len(events)
+    while (at := events.rfind(b"[DONE]", 0, at)) >= 0:
+        if _DONE.search(events, max(0, at - 7), at + 6):
+            return True
+    return closed and _FINISH.search(events) is not None
 
 
 def error_in_body(body: bytes) -> bool:
@@ -84,15 +89,29 @@ def usage_of(head: bytes, tail: bytes) -> Usage | None:
     """The last usage in a body or a stream, given its two ends. Where that key stands in somebody's text its quotes
     are escaped, so what matches is never content."""
     for data in (tail, head):
-        for found in reversed(list(_USAGE.finditer(data))):
-            try:
-                native, _ = _raw_decode(data[found.end() :].decode("utf-8", "replace"))
-            except (ValueError, RecursionError):
-                continue
-            usage = decode_usage(native)
+        at = len(data)
+        while (at := data.rfind(b'"usage"', 0, at)) >= 0:
+            found = _USAGE.match(data, at)
+            usage = decode_usage(_value_at(data, found.end())) if found is not None else None
             if usage is not None:
                 return usage
     return None
+
+
+def _value_at(data: bytes, start: int) -> object:
+    """The object that begins there; None where it is not whole."""
+    # As a rule two braces end it: its own, and that of the last details in it or that of what holds it.
+    end = data.find(b"}}", start)
+    if end >= 0:
+        for stop in (end + 2, end + 1):
+            try:
+                return _any(data[start:stop])
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                pass
+    try:
+        return _raw_decode(data[start:].decode("utf-8", "replace"))[0]
+    except (ValueError, RecursionError):
+        return None
 
 
 def scrub(body: bytes, issuer: str) -> bytes:

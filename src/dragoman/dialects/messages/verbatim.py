@@ -56,7 +56,12 @@ def sniff(frame: Frame) -> Sniff:
 
 def ends(events: bytes, *, closed: bool) -> bool:
     """`message_stop`, or at a proper end a stop reason. In a text both would stand within a line, or with escaped quotes."""
-    return (b"message_stop" in events and _STOP.search(events) is not None) or (closed and _REASON.search(events) is not None)
+    at = len(events)
+    while (at := events.rfind(b"message_stop", 0, at)) >= 0:
+        start = max(events.rfind(b'"type"', 0, at), events.rfind(b"event:", 0, at) - 1, 0)
+        if _STOP.search(events, start, at + 13):
+            return True
+    return closed and _REASON.search(events) is not None
 
 
 def error_in_body(body: bytes) -> bool:
