@@ -150,6 +150,8 @@ def _notes(request_id: str, attempt: Attempt, ledger: Ledger, *, verbatim: bool)
 
 
 def _printable(text: str) -> bytes:
+    if text.isascii() and text.isprintable():
+        return text.encode()
     return "".join(char if " " <= char <= "~" else "?" for char in text).encode()
 
 
