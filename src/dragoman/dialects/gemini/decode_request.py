@@ -260,6 +260,8 @@ def _format(config: Names, schemas: RawObject) -> Format | None:
     """`responseMimeType` with a schema under one of its three names, or the newer `responseFormat`."""
     mime_at = config.path("responseMimeType")
     mime = config.left.get(config.own("responseMimeType"))
+    if mime is not None and type(mime) is not str:
+        raise wrong(mime_at, "a string", mime)
     if mime not in {None, _JSON, "text/plain"}:
         # A choice in plain text (`text/x.enum`), or what comes after it: no other dialect has it.
         config.left.update({key: _decode(value) for key, value in schemas.items()})

@@ -318,8 +318,8 @@ class ContentsEncoding:
             case Document():
                 return self._document(part)
             case Audio():
-                held = part.extras.get("inlineData") if self.native else None
-                mime = held.get("mimeType") if isinstance(held, dict) else None
+                beside = part.extras.get("inlineData") if self.native else None
+                mime = beside.get("mimeType") if isinstance(beside, dict) else None
                 blob = {"mimeType": mime or mime_of_format(part.format), "data": part.data}
                 return [self._dressed({"inlineData": blob}, part, None)]
             case Unknown():

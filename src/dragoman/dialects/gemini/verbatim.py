@@ -79,19 +79,21 @@ def ends(events: bytes, *, closed: bool) -> bool:
     """The last chunk has a finish reason and the usage. Arguments of a call are objects and may have members of these names,
     so chunks are parsed; only the end of one too large to be here whole is searched."""
     whole = False
-    torn = b""
     for frame in SseParser().feed(events + b"\n\n"):
         try:
             native = _answer(loads(frame.data))
         except ValueError:
-            torn = frame.data
             continue
         if native is not None:
             said = blocked(native) is not None or any(word_of(one) for one in _candidates(native))
             whole = whole or (said and (closed or "usageMetadata" in native))
-    if closed and not whole:
-        return _FINISH.search(torn or events) is not None
-    return whole
+    return whole or (closed and _FINISH.search(_torn(events)) is not None)
+
+
+def _torn(events: bytes) -> bytes:
+    """The first event, where it lacks its beginning."""
+    first = events.replace(b"\r\n", b"\n").partition(b"\n\n")[0].strip()
+    return b"" if first.startswith((b"data:", b":")) or not first.endswith(b"}") else first
 
 
 def usage_of(head: bytes, tail: bytes) -> Usage | None:
