@@ -54,8 +54,11 @@ class Ledger:
         parts = [str(len(self.losses))]
         size = len(parts[0])
         for number, loss in enumerate(self.losses):
-            entry = f"{loss.path} {loss.severity}".encode("ascii", "backslashreplace").decode().replace(";", "\\x3b")
-            entry = "".join(c if " " <= c <= "~" else "?" for c in entry)
+            entry = f"{loss.path} {loss.severity}"
+            if not (entry.isascii() and entry.isprintable()):
+                entry = entry.encode("ascii", "backslashreplace").decode()
+                entry = "".join(c if " " <= c <= "~" else "?" for c in entry)
+            entry = entry.replace(";", "\\x3b")
             if size + len(entry) + 2 > HEADER_LIMIT - 12:
                 parts.append(f"+{len(self.losses) - number}")
                 break
