@@ -32,6 +32,8 @@ _MOST_IN_ID = 16 * 1024
 _MOST_UNPACKED = 1024 * 1024
 _ESCAPED = "dgmid-"
 
+_ANY_MARK = re.compile(rb"dgm(?:1|id)-")
+"""What both marks have in common is searched for once: it is half of what two searches take."""
 _TOKEN_IN_BODY = re.compile(rb"-dgm1-[A-Za-z0-9_-]+")
 
 
@@ -105,7 +107,7 @@ _MARK_IN_BASE64 = b"ZGdtMS"
 
 def carries(body: bytes) -> bool:
     """Whether a request body holds any of our tokens, so that it cannot go out untouched."""
-    return b"dgm1-" in body or b"dgmid-" in body or _MARK_IN_BASE64 in body
+    return _ANY_MARK.search(body) is not None or _MARK_IN_BASE64 in body
 
 
 def strip_ids(body: bytes) -> bytes:
