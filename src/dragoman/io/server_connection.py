@@ -17,6 +17,8 @@ is what nginx (as a proxy) and uvicorn do; a client that died looks the same, an
 One timer serves all timeouts. It comes round every few seconds and looks at a deadline, so that a request sets a number
 and touches no timer; a timeout may therefore be late by the length of the shortest one, never early.
 
+HTTP/1.0 gets one answer for each connection, without chunks.
+
 What is not HTTP is refused by llhttp, strict as it is by default, and in `server_request.py`.
 """
 
@@ -257,7 +259,10 @@ class ServerConnection(RequestReader):
         """The request is whole, or refused: its handler begins in the next turn of the loop."""
         self._phase = BUSY
         self._deadline = math.inf
-        inbound = self._inbound(with_body=error is None)
+        if error is not None:
+            self._pieces.clear()
+            self._bulk = None
+        inbound = self._inbound()
         answer = ServerAnswer(self, is_head=inbound.method == "HEAD", is_old=self._is_old)
         self._answer = answer
         self._task = self._shared.running[answer] = self.loop.create_task(self._serve(inbound, answer, error))

@@ -220,7 +220,7 @@ class RequestReader(asyncio.Protocol):
 
     # ------------------------------------------------------------ what the handler gets
 
-    def _inbound(self, *, with_body: bool) -> Inbound:
+    def _inbound(self) -> Inbound:
         url = self._url
         if not url.startswith(b"/"):
             url = _origin_form(url)
@@ -234,7 +234,7 @@ class RequestReader(asyncio.Protocol):
             raw_path=raw_path,
             query=query,
             headers=self._headers,
-            body=self._take_body() if with_body else b"",
+            body=self._take_body(),
             client=self._client,
         )
 
