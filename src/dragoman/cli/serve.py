@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import errno
+import gc
 import logging
 import signal
 import socket
@@ -27,6 +28,8 @@ _KEEP_ALIVE = 75
 _LAST_WORDS = 10
 """Seconds that answers under way get to end in when the gateway stops."""
 _SHOWN = 8
+_GARBAGE = (5_000, 20, 20)
+"""So many objects are made and not freed before it looks at the young ones (half a millisecond), and then at the older."""
 
 
 def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -99,6 +102,7 @@ def _serve(options: argparse.Namespace, config: Config, listener: socket.socket)
     engine = Engine(config, local=model)
 
     async def started() -> None:
+        _settle()
         if not options.quiet:
             print(banner(engine, listener.getsockname()[1], why_not), flush=True)
 
@@ -143,6 +147,14 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     import uvloop
 
     return uvloop.new_event_loop
+
+
+def _settle() -> None:
+    """What has been made until now stays: the garbage collector need not walk through it again, which is what its long pauses
+    are. Requests make few cycles, so it looks for new ones less often."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_GARBAGE)
 
 
 def _serves_without_local(config: Config) -> bool:
