@@ -33,6 +33,19 @@ from dragoman.ir.request import (
 )
 from dragoman.wire.body import fields_of, malformed
 
+
+class _PlainTool(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """A tool of the caller's own as nearly all are: nothing in it that the hub has no field for."""
+
+    name: str
+    description: str | None = None
+    input_schema: msgspec.Raw = msgspec.Raw(b"")
+    type: Literal["custom"] | None = None
+    strict: bool | None = None
+    cache_control: dict[str, Any] | None = None
+
+
+_plain_tools = msgspec.json.Decoder(list[_PlainTool])
 _tool_list = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 _encode = msgspec.json.Encoder().encode
 
@@ -284,10 +297,26 @@ def _tools(raw: msgspec.Raw | None) -> list[Tool]:
     if raw is None or bytes(raw) == b"null":
         return []
     try:
+        return [_plain_tool(tool, ((None, "tools"), index)) for index, tool in enumerate(_plain_tools.decode(raw))]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass  # and now with every question asked
+    try:
         natives = _tool_list.decode(raw)
     except (msgspec.DecodeError, RecursionError):
         raise wrong((None, "tools"), "an array of objects", msgspec.json.decode(raw)) from None
     return [_tool(native, ((None, "tools"), index)) for index, native in enumerate(natives)]
+
+
+def _plain_tool(tool: _PlainTool, at: Path) -> Tool:
+    return Tool(
+        name=tool.name,
+        description=tool.description,
+        schema=tool.input_schema,
+        strict=tool.strict,
+        dialect="messages",
+        cache=None if tool.cache_control is None else _cache(tool.cache_control, (at, "cache_control")),
+        at=at,
+    )
 
 
 def _tool(native: dict[str, msgspec.Raw], at: Path) -> Tool:
