@@ -76,11 +76,14 @@ def seen(client: str, body: bytes) -> View:
 
 def sayable(view: View, upstream: str, client: str) -> tuple[Block, ...]:
     foreign = set[str]() if upstream == client else FOREIGN | BESIDE.get(upstream, set())
+    bare = {"thinking"} if upstream != client and upstream in BESIDE else set[str]()
     # A call that broke off has no form in Gemini, whose clients run whatever call they see.
     return tuple(
         block
         for block in view.blocks
-        if block.kind not in UNSPEAKABLE[client] | foreign and (block.whole or client != "gemini")
+        if block.kind not in UNSPEAKABLE[client] | foreign
+        and (block.whole or client != "gemini")
+        and (block.value or block.kind not in bare)
     )
 
 
