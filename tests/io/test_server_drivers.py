@@ -914,3 +914,14 @@ def test_a_small_answer_leaves_in_one_piece(driver: str, run: Run) -> None:
             assert served.nodelay()
 
     run(scenario())
+
+
+@on_all_drivers
+def test_what_is_ready_at_once_leaves_at_once(driver: str, run: Run) -> None:
+    async def scenario() -> None:
+        async with serving(driver) as served, served.client() as client:
+            await client.send(get("/stream"))
+            first = await client.reader.read(1000)
+            assert b"data: 2\n\n" in first or driver == "asgi"  # it has a system call for each event
+
+    run(scenario())

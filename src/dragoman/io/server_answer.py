@@ -1,8 +1,10 @@
 """One answer on its way to a client of the native driver: an `Outbound` that frames and writes.
 
-The head waits for the first piece of the body, so that both leave in one write; when none comes in the same turn of the
-loop the head leaves alone. What ends the body is decided once, from the head: the length that the handler announced,
-chunks, the end of the connection (HTTP/1.0), or nothing at all (HEAD, 204, 304).
+What is written in one turn of the loop leaves in one system call at its end, the head with the first pieces of the body:
+on uvloop every write is a call of its own, and that is most of what an event costs. Nothing waits for a later turn.
+
+What ends the body is decided once, from the head: the length that the handler announced, chunks, the end of the connection
+(HTTP/1.0), or nothing at all (HEAD, 204, 304).
 """
 
 from __future__ import annotations
@@ -36,7 +38,19 @@ STATUS_LINES = {status: status_line(status) for status in range(200, 600)}
 class ServerAnswer:
     """`done` once the answer is whole or broken off. Everything is a no-op when the client has left."""
 
-    __slots__ = ("_begun", "_close", "_connection", "_framing", "_head", "_is_head", "_is_old", "_left", "done")
+    __slots__ = (
+        "_begun",
+        "_close",
+        "_connection",
+        "_due",
+        "_framing",
+        "_is_head",
+        "_is_old",
+        "_left",
+        "_pending",
+        "_size",
+        "done",
+    )
 
     def __init__(self, connection: ServerConnection, *, is_head: bool, is_old: bool) -> None:
         self._connection = connection
@@ -44,7 +58,11 @@ class ServerAnswer:
         self._is_old = is_old
         """HTTP/1.0: chunks are not understood."""
         self._begun = False
-        self._head: bytes | None = None
+        self._pending: list[bytes] = []
+        self._size = 0
+        """Bytes in `_pending`."""
+        self._due = False
+        """`_pending` will be sent at the end of this turn."""
         self._framing = _NOTHING
         self._left = 0
         self._close = False
@@ -56,20 +74,19 @@ class ServerAnswer:
         """Raises `ValueError` for a head that would not be the head that was meant."""
         if self._begun:
             raise RuntimeError("the answer has already begun")
-        self._head = self._encoded(status, headers)
+        self._put(self._encoded(status, headers))
         self._begun = True
-        self._connection.loop.call_soon(self._send_head)
 
     async def write(self, data: bytes) -> None:
         if self.done or not data:
             return
         framing = self._framing
         if framing == _CHUNKED:
-            self._send_chunk(data, b"\r\n")
+            self._put_chunk(data, b"\r\n")
         elif framing != _NOTHING:
             if framing == _LENGTH:
                 self._count(data)
-            self._send(data)
+            self._put(data)
         elif not self._begun:
             raise RuntimeError("the answer has not begun")
         connection = self._connection
@@ -80,6 +97,8 @@ class ServerAnswer:
         if self.done:
             return
         framing = self._framing
+        # Sent below, in this turn or at once: no need to be called for it.
+        self._due = True
         if framing == _LENGTH:
             if data:
                 self._count(data)
@@ -87,18 +106,17 @@ class ServerAnswer:
                 missing = self._left
                 self.abort()
                 raise ValueError(f"the answer ends {missing} bytes short of its content-length")
-            self._send(data)
+            self._put(data)
         elif framing == _CHUNKED:
             if data:
-                self._send_chunk(data, b"\r\n0\r\n\r\n")
+                self._put_chunk(data, b"\r\n0\r\n\r\n")
             else:
-                self._send(b"0\r\n\r\n")
+                self._put(b"0\r\n\r\n")
         elif framing == _UNTIL_CLOSE:
-            self._send(data)
-        else:
-            if not self._begun:
-                raise RuntimeError("the answer has not begun")
-            self._send(b"")
+            self._put(data)
+        elif not self._begun:
+            raise RuntimeError("the answer has not begun")
+        self._flush()
         self.done = True
         self._connection.answered(close=self._close)
 
@@ -106,6 +124,7 @@ class ServerAnswer:
         """An answer of which nothing has been said yet becomes a 500."""
         if self.done:
             return
+        self._flush()
         self.done = True
         if self._begun:
             # Without a length or chunks the end of the connection would be the proper end of the body.
@@ -157,31 +176,37 @@ class ServerAnswer:
             self.abort()
             raise ValueError("the answer is longer than its content-length")
 
-    def _send_head(self) -> None:
-        head = self._head
-        if head is not None and not self.done:
-            self._head = None
-            self._connection.send(head)
+    def _put_chunk(self, data: bytes, tail: bytes) -> None:
+        if len(data) <= JOIN_LIMIT:
+            self._put(b"%x\r\n%b%b" % (len(data), data, tail))
+        else:
+            self._pending += (b"%x\r\n" % len(data), data)
+            self._size += len(data)
+            self._put(tail)
 
-    def _send(self, data: bytes) -> None:
-        head = self._head
-        if head is None:
-            if data:
-                self._connection.send(data)
+    def _put(self, data: bytes) -> None:
+        self._pending.append(data)
+        self._size += len(data)
+        if self._size > JOIN_LIMIT:
+            self._flush()
+        elif not self._due:
+            self._due = True
+            self._connection.loop.call_soon(self._turn_ends)
+
+    def _turn_ends(self) -> None:
+        self._due = False
+        if not self.done:
+            self._flush()
+
+    def _flush(self) -> None:
+        pending = self._pending
+        if not pending:
             return
-        self._head = None
-        if len(data) <= JOIN_LIMIT:
-            self._connection.send(head + data)
+        if len(pending) == 1:
+            self._connection.send(pending[0])
+        elif self._size <= 2 * JOIN_LIMIT:
+            self._connection.send(b"".join(pending))
         else:
-            self._connection.send_all((head, data))
-
-    def _send_chunk(self, data: bytes, tail: bytes) -> None:
-        head = self._head
-        if head is None:
-            head = b""
-        else:
-            self._head = None
-        if len(data) <= JOIN_LIMIT:
-            self._connection.send(b"%b%x\r\n%b%b" % (head, len(data), data, tail))
-        else:
-            self._connection.send_all((b"%b%x\r\n" % (head, len(data)), data, tail))
+            self._connection.send_all(pending)
+        self._pending = []
+        self._size = 0
