@@ -233,7 +233,7 @@ class _Judge:
             if details is not None:
                 self.fail("a completed response says why it is incomplete")
             for item in self._items:
-                if item.get("status", "completed") != "completed":
+                if item["type"] in ("message", *_CALLS) and item.get("status", "completed") != "completed":
                     self.fail(f"an item of a completed response is {item['status']!r}")
         _tokens(response["usage"], response)
         self._final = response
@@ -330,8 +330,9 @@ class _Judge:
         self._items.append(dict(item))
 
     def _json(self, arguments: Any, where: str) -> None:
-        if not isinstance(arguments, str) or not isinstance(strict_json(arguments, f"{where}: arguments"), dict):
-            self.fail(f"{where}: the arguments are no JSON object: {arguments!r}")
+        if not isinstance(arguments, str):
+            self.fail(f"{where}: the arguments are not a string: {arguments!r}")
+        strict_json(arguments, f"{where}: arguments")
 
     def _check_part(self, part: Any, where: str) -> None:
         match part:

@@ -116,16 +116,21 @@ class ItemsEncoding:
     # ------------------------------------------------------------ cache marks
 
     def _choose_marks(self) -> set[int]:
-        """Which nodes keep their cache mark: the last four that can have one, for the API writes no more."""
-        if self.profile.cache_marks != "breakpoint":
+        """Which nodes keep their cache mark: the last four that can have one, for the API writes no more. What its own
+        callers mark stays marked: older marks are still good for reading."""
+        if self.profile.cache_marks != "breakpoint" and not self.native:
             return set()
         marked: list[Node] = [part for part in self.request.system if part.cache is not None and part.text]
         for message in self.request.messages:
-            if message.role != "assistant":
-                marked += [
-                    part for part in message.parts if isinstance(part, Text | Image | Document) and part.cache is not None
-                ]
-        return {id(node) for node in marked[-MOST_MARKS:]}
+            if message.role == "assistant":
+                continue
+            for part in message.parts:
+                if isinstance(part, ToolResult):
+                    marked += [inner for inner in part.parts if _is_marked(inner)]
+                    marked += [part] if part.cache is not None and part.parts else []
+                elif _is_marked(part):
+                    marked.append(part)
+        return {id(node) for node in (marked if self.native else marked[-MOST_MARKS:])}
 
     def _losses_of(self, part: Node, cache: CacheMark | None) -> None:
         """Of a node that has become part of a text: its mark and its extras."""
@@ -136,16 +141,21 @@ class ItemsEncoding:
     def _dressed(self, block: Block, part: Node, cache: CacheMark | None) -> Block:
         """The block with its cache mark and its extras."""
         extras = part.extras
-        if cache is not None and id(part) in self._marked:
-            block["prompt_cache_breakpoint"] = {"mode": "explicit"}
-            if cache.ttl is not None:
-                self.ledger.add((part.at, cache.key), "ttl", "the lifetime is the target's own", "info")
-        elif cache is not None:
-            self.ledger.add(part.at, cache.key, "this target takes no cache mark here", "info")
+        if cache is not None and not self._mark(block, part, cache):
             extras = {key: value for key, value in extras.items() if key != cache.key}
         if extras:
             self._write_back(block, part, extras)
         return block
+
+    def _mark(self, block: Block, part: Node, cache: CacheMark) -> bool:
+        """Put the node's cache mark on the block, or in the ledger."""
+        if id(part) not in self._marked:
+            self.ledger.add(part.at, cache.key, "this target takes no cache mark here", "info")
+            return False
+        block["prompt_cache_breakpoint"] = {"mode": "explicit"}
+        if cache.ttl is not None:
+            self.ledger.add((part.at, cache.key), "ttl", "the lifetime is the target's own", "info")
+        return True
 
     def _write_back(self, block: Block, node: Node, extras: Extras) -> None:
         if not self.native:
@@ -196,6 +206,10 @@ class ItemsEncoding:
                 blocks.insert(0, {"type": "input_text", "text": "Error"})
             elif not _ERROR.match(first["text"]):
                 first["text"] = "Error: " + first["text"]
+        if result.cache is not None and blocks:
+            self._mark(blocks[-1], result, result.cache)
+        elif result.cache is not None:
+            self.ledger.add(result.at, result.cache.key, "an empty result cannot be marked", "info")
         kind = "custom_tool_call_output" if result.call_id in self._free_calls else "function_call_output"
         output: Any = blocks
         if not blocks:
@@ -207,7 +221,7 @@ class ItemsEncoding:
             native["name"] = result.name
         elif result.name is not None:
             self.ledger.add(result.at, "name", "a result is known by its call's id alone", "info")
-        return self._without_id(self._dressed(native, result, result.cache), result.at)
+        return self._without_id(self._dressed(native, result, None), result.at)
 
     def _was_list(self, result: ToolResult) -> bool:
         return self.native and not (result.parts and _was_string(result.parts[0]))
@@ -419,6 +433,10 @@ class ItemsEncoding:
     def _omitted(self, part: Node, kind: str, why: str) -> list[Block]:
         self.ledger.add(part.at, None, why, "lost")
         return [{"type": "input_text", "text": f"[omitted: {kind}]"}]
+
+
+def _is_marked(part: Part) -> bool:
+    return isinstance(part, Text | Image | Document) and part.cache is not None
 
 
 def _is_item(part: Unknown) -> bool:

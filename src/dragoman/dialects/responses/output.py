@@ -85,8 +85,12 @@ def content_part(native: Block) -> Part | None:
             return Text(text=text, citations=citations) if text or citations else None
         case "refusal":
             return Refusal(text=text_of(native.get("refusal")))
-        case _:
+        case str():
+            # It stands in a message, and nowhere else.
+            native = {"type": "message", "role": "assistant", "status": "completed", "content": [native]}
             return Unknown(native=native, dialect="responses")
+        case _:
+            return None
 
 
 def reasoning_text(item: Block) -> tuple[str, bool]:
@@ -151,6 +155,15 @@ def image_item(own_id: str, part: Image, data: str) -> Block:
     form = part.media_type.rpartition("/")[2] or "png"
     native: Block = {"id": own_id, "type": "image_generation_call", "status": "completed", "result": data}
     return native | ({"output_format": form} if form in {"png", "webp", "jpeg", "gif", "svg"} else {})
+
+
+def foreign_item(native: Block, fallback_id: str, used: set[str]) -> Block:
+    """An item of a kind that is given on as it came, with an id of its own."""
+    own = text_of(native.get("id"))
+    if own and own not in used:
+        used.add(own)
+        return native
+    return {**native, "id": fallback_id}
 
 
 def annotations_of(part: Text, length: int, reply: Reply) -> list[Block]:

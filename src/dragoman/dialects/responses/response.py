@@ -20,6 +20,7 @@ from dragoman.dialects.responses.output import (
     call_item,
     call_of,
     content_part,
+    foreign_item,
     image_item,
     message_item,
     not_said,
@@ -82,7 +83,7 @@ def reason_of(answer: Block, *, refused: bool) -> FinishReason:
 
 
 def _item(item: Block, choice: Choice, ids: CallIds, issuer: str) -> None:
-    kind = item.get("type")
+    kind = text_of(item.get("type"))
     if kind == "message":
         for native in blocks(item.get("content")):
             part = content_part(native)
@@ -97,12 +98,12 @@ def _item(item: Block, choice: Choice, ids: CallIds, issuer: str) -> None:
     elif kind in CALLS:
         call = call_of(item, ids)
         call.arguments = call_arguments(item)
-        if not call.name:
+        if not text_of(item.get("name")):
             raise UpstreamGarbled("a tool call of the answer has no name", provider=issuer)
         if item.get("status") == "incomplete":
             choice.incomplete.add(len(choice.parts))
         choice.parts.append(call)
-    else:
+    elif kind:
         choice.parts.append(Unknown(native=item, dialect="responses"))
 
 
@@ -162,6 +163,7 @@ class _Items:
         self._reply = reply
         self._answer_id = answer_id
         self._callees = Callees(reply.request.tools)
+        self._used: set[str] = set()
         self._content: list[Block] | None = None
         self._probs = choice.logprobs or []
         for position, part in enumerate(choice.parts):
@@ -175,7 +177,7 @@ class _Items:
     def _add(self, part: Part, *, complete: bool) -> None:
         match part:
             case Text():
-                if not part.text and not part.citations:
+                if not (part.text or part.citations or self._probs):
                     return
                 probs, self._probs = self._probs, []
                 self._say(text_part(part.text, annotations_of(part, len(part.text), self._reply), probs))
@@ -193,7 +195,7 @@ class _Items:
             case ToolCall():
                 self._call(part, complete=complete)
             case Unknown() if part.dialect == "responses":
-                self._item(part.native)
+                self._item(foreign_item(part.native, self._id(str(part.native.get("type"))), self._used))
             case Image() if part.data is not None:
                 self._item(image_item(self._id("image_generation_call"), part, part.data))
             case _:

@@ -36,7 +36,7 @@ from dragoman.dialects.responses.usage import decode_usage
 from dragoman.errors import DragomanError, UpstreamGarbled
 from dragoman.ir.events import Cited, Close, Delta, Event, Fault, Finish, FinishReason, Open, Ping, Sealed, Start, settled
 from dragoman.ir.request import Part, Reasoning, Refusal, Text, ToolCall, Unknown
-from dragoman.wire.json import Halves, clean, loads, whole_text
+from dragoman.wire.json import Halves, clean, loads
 from dragoman.wire.partial import whole
 from dragoman.wire.sse import Frame
 
@@ -81,7 +81,6 @@ class _Piece:
     def missing(self, full: str) -> str:
         """What a whole text has beyond what was said; nothing where the two disagree."""
         said = "".join(self.said)
-        full = whole_text(full)
         if len(full) > len(said) and full.startswith(said):
             self._halves = None  # half a character at the end of what was said is whole in the full text
             return full[len(said) :]
@@ -145,6 +144,9 @@ class StreamDecoder:
         if not isinstance(data, dict):
             return []
         native = cast("Block", data)
+        if b"\\u" in frame.data:
+            # Half a character at the edge of a delta has its other half in the next one; anywhere else it is alone.
+            native = {key: value if key == "delta" else clean(value) for key, value in native.items()}
         try:
             self._event(text_of(native.get("type")) or frame.event, native)
         except (KeyError, TypeError, AttributeError, ValueError) as error:
@@ -188,19 +190,19 @@ class StreamDecoder:
                 self._start(cast("Block", response) if isinstance(response, dict) else {})
             case "response.output_item.added":
                 if isinstance(data.get("item"), dict):
-                    self._added(clean(data["item"]), data.get("output_index"))
+                    self._added(data["item"], data.get("output_index"))
             case "response.output_item.done":
                 if isinstance(data.get("item"), dict):
-                    self._item_done(clean(data["item"]), data.get("output_index"))
+                    self._item_done(data["item"], data.get("output_index"))
             case "response.content_part.done":
                 part = data.get("part")
                 if isinstance(part, dict):
                     item = self._find(data, "reasoning" if part.get("type") == "reasoning_text" else "message")
                     if item.kind == "message":
-                        self._whole_part(item, _number(data.get("content_index")), clean(part))
+                        self._whole_part(item, _number(data.get("content_index")), part)
             case "response.output_text.annotation.added":
                 if isinstance(data.get("annotation"), dict):
-                    self._cite(data, clean(data["annotation"]))
+                    self._cite(data, data["annotation"])
             case "response.reasoning_summary_part.done":
                 part = data.get("part")
                 if isinstance(part, dict):
@@ -299,13 +301,13 @@ class StreamDecoder:
             return
         if last == "delta":
             text = piece.join(text_of(data.get("delta")))
-            probs = data.get("logprobs")
+            probs = data.get("logprobs") if kind == "text" else None
             self._more(piece, kind, text, probs if isinstance(probs, list) and probs else None)
         else:
             self._more(piece, kind, piece.missing(text_of(data.get("refusal" if kind == "refusal" else "text"))))
 
     def _more(self, piece: _Piece, kind: str, text: str, logprobs: list[object] | None = None) -> None:
-        if not text and not logprobs:
+        if not text and (not logprobs or piece.index < 0):
             return
         if piece.index < 0:
             self._refused = self._refused or kind == "refusal"
@@ -335,7 +337,7 @@ class StreamDecoder:
                     self._cited(piece, citation.native)
             case Refusal(text=text):
                 self._more(piece, "refusal", piece.missing(text))
-            case Unknown() as part:
+            case Unknown() as part if piece.index < 0:
                 self._open(piece, part)
             case _:
                 pass
@@ -356,7 +358,7 @@ class StreamDecoder:
         elif text and section >= item.section:
             # The end of a part: its deltas may have broken off, or never come.
             self._section(item, piece, kind, section)
-            said, text = "".join(piece.said)[item.section_at :], whole_text(text)
+            said = "".join(piece.said)[item.section_at :]
             if text.startswith(said):
                 self._say(piece, text[len(said) :])
 
@@ -433,6 +435,7 @@ class StreamDecoder:
         if piece.closed or item.call is None:
             return
         self._say(piece, piece.missing(call_arguments(item.native)))
+        self._say(piece, piece.rest())
         arguments = "".join(piece.said)
         complete = True
         if item.kind == "function_call":
@@ -448,10 +451,9 @@ class StreamDecoder:
     # ------------------------------------------------------------ whole items
 
     def _item_done(self, native: Block, index: Any) -> None:
-        item = self._known(native, index)
-        if item is None:
-            item = self._new(text_of(native.get("type")), text_of(native.get("id")), index)
-        self._whole_item(item, native)
+        kind = text_of(native.get("type"))
+        if kind:
+            self._whole_item(self._known(native, index) or self._new(kind, text_of(native.get("id")), index), native)
 
     def _whole_item(self, item: _Item, native: Block) -> None:
         """All of an item: what of it has not been said, and its end."""
@@ -487,10 +489,10 @@ class StreamDecoder:
             response = {**response, "status": "incomplete"}
         self._start(response)
         self._over = True
-        for position, native in enumerate(blocks(clean(response.get("output")))):
+        for position, native in enumerate(blocks(response.get("output"))):
             item = self._known(native, position) or self._same(native)
-            if item is None and not self._is_told(native, position):
-                item = self._new(text_of(native.get("type")), text_of(native.get("id")), None)
+            if item is None and (kind := text_of(native.get("type"))) and not self._is_told(native, position):
+                item = self._new(kind, text_of(native.get("id")), None)
             if item is not None:
                 self._whole_item(item, native)
         self._close_all(cut=response.get("status") == "incomplete")

@@ -31,6 +31,7 @@ from dragoman.dialects.responses.namespaces import Callees
 from dragoman.dialects.responses.output import (
     annotations_of,
     call_item,
+    foreign_item,
     image_item,
     message_item,
     not_said,
@@ -79,6 +80,7 @@ class StreamEncoder:
         self._shell: Shell | None = None
         self._number = 0
         self._output: list[bytes] = []
+        self._used: set[str] = set()
         self._live: _Live | None = None
         self._message: tuple[str, list[Block]] | None = None
         """The message that is open: its id, and its content so far."""
@@ -215,7 +217,8 @@ class StreamEncoder:
             case ToolCall():
                 return self._begin_call(live, part)
             case Unknown() if part.dialect == "responses":
-                return self._whole_item(part.native)
+                out = self._end_message("completed")
+                return out + self._whole_item(foreign_item(part.native, self._id(str(part.native.get("type"))), self._used))
             case Image() if part.data is not None:
                 out = self._end_message("completed")
                 return out + self._whole_item(image_item(self._id("image_generation_call"), part, part.data))
@@ -224,9 +227,10 @@ class StreamEncoder:
                 return b""
 
     def _whole_item(self, item: Block) -> bytes:
-        out = self._end_message("completed")
         begun = {**item, "status": "in_progress"} if item.get("status") == "completed" else item
-        return out + self._begin_item(begun) + self._end_item(item)
+        if item.get("type") == "message":
+            begun = {**begun, "content": []}
+        return self._begin_item(begun) + self._end_item(item)
 
     def _begin_said(self, live: _Live) -> bytes:
         """The announcement of a text or a refusal, and of its message where none is open."""
