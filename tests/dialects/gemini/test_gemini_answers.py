@@ -294,6 +294,19 @@ def test_a_stream_that_broke_off_or_is_garbled_never_ends_well(bodies: list[Any]
     assert streamed(*bodies).count(fault) <= 1
 
 
+def test_half_a_character_waits_for_its_other_half_and_is_replaced_where_none_comes() -> None:
+    decoder = GEMINI.stream_decoder("gemini")
+    texts = [b'{"candidates":[{"content":{"parts":[{"text":"%b"}]},"index":0}]}' % half for half in (b"a\\ud83d", b"\\ude00b")]
+    call = (
+        b'{"candidates":[{"content":{"parts":[{"functionCall":{"name":"f","args":{"x":"\\ud83d"}}}]},"finishReason":"STOP"}]}'
+    )
+    events = [event for data in (*texts, call) for event in decoder.feed(Frame("", data))] + decoder.end()
+    text, made = fold(events).choices[0].parts
+    assert isinstance(text, Text)
+    assert isinstance(made, ToolCall)
+    assert (text.text, made.arguments) == ("a😀b", '{"x":"\ufffd"}')
+
+
 def test_after_a_fault_nothing_more_is_given() -> None:
     decoder = GEMINI.stream_decoder("gemini")
     assert len(decoder.feed(Frame("", b"nonsense"))) == 1

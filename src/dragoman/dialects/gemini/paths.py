@@ -71,7 +71,8 @@ def locate_model(path: str) -> str | None:
 
 
 def upstream_url(base: str, model: str, verb: Verb) -> str:
-    """`base` ends in `/models`. A stream is always asked for as server-sent events."""
+    """`base` ends in `/models`; `model` may begin with it. A stream is always asked for as server-sent events."""
+    model = bare_model(model)
     if model.startswith(_KEPT):
         base = base.rstrip("/").removesuffix("/models")
     url = f"{base.rstrip('/')}/{quote(model, safe='/@.-_~')}:{verb}"

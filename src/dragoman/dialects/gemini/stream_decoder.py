@@ -38,6 +38,7 @@ from dragoman.wire.sse import Frame
 Block = dict[str, Any]
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9]")
+_PLAIN_CHUNK = frozenset({"content", "index"})
 
 
 def decode_response(body: bytes, issuer: str) -> Response:
@@ -110,7 +111,10 @@ class StreamDecoder:
     def _read(self, answer: Block, events: list[Event]) -> None:
         usage = answer.get("usageMetadata")
         if isinstance(usage, dict):
-            self._usage.update({key: value for key, value in cast("Block", usage).items() if value is not None})
+            counts = cast("Block", usage)
+            if None in counts.values():
+                counts = {key: value for key, value in counts.items() if value is not None}
+            self._usage.update(counts)
         candidates = answer.get("candidates")
         self._blocked = self._blocked or blocked(answer)
         natives = cast("list[Any]", candidates) if isinstance(candidates, list) else []
@@ -128,7 +132,8 @@ class StreamDecoder:
             if candidate is None:
                 # Our own numbers have no gaps, whatever the server's do.
                 candidate = self._candidates[number] = _Candidate(self, len(self._candidates))
-            self._searches = max(self._searches, searches_of(native))
+            if "groundingMetadata" in native:
+                self._searches = max(self._searches, searches_of(native))
             candidate.read(native, events)
 
     def end(self) -> list[Event]:
@@ -186,6 +191,10 @@ class _Candidate:
         content = native.get("content")
         natives = cast("Block", content).get("parts") if isinstance(content, dict) else None
         parts = cast("list[Any]", natives) if isinstance(natives, list) else []
+        if len(parts) == 1 and native.keys() <= _PLAIN_CHUNK and _is_text(parts[0]) and len(parts[0]) == 1:
+            # Nearly every chunk of a stream.
+            self._write("text", parts[0]["text"], events)
+            return
         self._probs = decode_logprobs(native) or self._probs
         texts = {index: part["text"] for index, part in enumerate(parts) if _is_text(part)}
         found = self._citations(native, texts)
@@ -194,6 +203,9 @@ class _Candidate:
             # Sources of what was said before; what comes now may close it.
             self._cite(found, events)
         for index, part in enumerate(parts):
+            if isinstance(part, dict) and "text" not in part:
+                # Nothing of it goes on in another chunk, so what is half a character stays half of one.
+                part = clean(part)  # noqa: PLW2901
             for one in decode_part(part, None, self._decoder.issuer, self._name_call):
                 self._part(one, events)
             if index in texts:
