@@ -156,7 +156,7 @@ class Gateway:
         found = self._work(path, inbound)
         if found is not None:
             return found[0]
-        passed = self.site.passes.get(path.split("/")[1]) if "/" in path else None
+        passed = self.site.passes.get(_first(path))
         if passed is not None:
             return self.core.dialects[passed.dialect]
         if inbound.header(b"anthropic-version") is not None or "messages" in path:
@@ -182,7 +182,7 @@ class Gateway:
             await self._health(path, inbound, out)
             return
         inbound, caller = self.site.keys.admit(inbound)
-        first = path.split("/")[1]
+        first = _first(path)
         if asks and _is_models(path):
             await self._models(_MODELS.sub("", path, count=1).removeprefix("/"), inbound, caller, out)
         elif first in self.site.passes:
@@ -288,6 +288,11 @@ class _Watched:
 
     def abort(self) -> None:
         self._out.abort()
+
+
+def _first(path: str) -> str:
+    """The first step of a path; `*` (`OPTIONS *`) has none."""
+    return path.removeprefix("/").partition("/")[0] if path.startswith("/") else ""
 
 
 def _is_models(path: str) -> bool:

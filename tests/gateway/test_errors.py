@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import socket
 import zlib
 from collections.abc import Iterator
 from typing import Any
@@ -446,3 +447,12 @@ def test_the_sdks_raise_for_what_the_gateway_refuses(gateway: Served, claude: an
         claude.messages.create(model="messages/m", max_tokens=9, messages=huge)
     with pytest.raises(openai.APIStatusError, match="larger than"):
         gpt.chat.completions.create(model="chat/m", messages=huge)
+
+
+def test_a_target_that_is_no_path_is_an_error_like_any_other() -> None:
+    with serving({}) as gateway:
+        host, port = gateway.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=20) as connection:
+            connection.sendall(b"OPTIONS * HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+            answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert answer.split(b" ")[1] in {b"400", b"404"}
