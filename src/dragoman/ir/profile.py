@@ -83,7 +83,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """Gemini: an answer's format and function tools may be asked for together (since Gemini 3)."""
 
     sealed: bool = True
-    """Responses: reasoning comes sealed, to be replayed, where that is asked for (`include: ["reasoning.encrypted_content"]`)."""
+    """Responses: reasoning comes sealed, to be replayed, where that is asked for (`reasoning.encrypted_content`)."""
 
     extra_sampling: bool = False
     """Chat: `top_k`, `min_p`, `repetition_penalty` are taken beside OpenAI's own parameters (vLLM, OpenRouter ...)."""
