@@ -78,7 +78,7 @@ def echo_of(request: Request) -> Block:
         "temperature": sampling.temperature if sampling.temperature is not None else 1.0,
         "text": _text(request),
         "tool_choice": _choice(request),
-        "tools": grouped((tool, _tool(tool)) for tool in request.tools if tool.kind != "hosted" or tool.dialect == "responses"),
+        "tools": _tools(request),
         "top_logprobs": request.top_logprobs or 0,
         "top_p": sampling.top_p if sampling.top_p is not None else 1.0,
         "truncation": extras.get("truncation", "disabled"),
@@ -113,6 +113,14 @@ def _choice(request: Request) -> Any:
     if isinstance(native, dict):
         merge(native, request.tool_choice.extras)
     return native
+
+
+def _tools(request: Request) -> list[Block]:
+    natives = grouped((tool, _tool(tool)) for tool in request.tools if tool.kind != "hosted" or tool.dialect == "responses")
+    for native in natives:
+        if native["type"] == "namespace":
+            native.setdefault("description", "")
+    return natives
 
 
 def _tool(tool: Tool) -> Block:

@@ -90,11 +90,12 @@ class _Piece:
 class _Item:
     """One item of the output."""
 
-    __slots__ = ("call", "done", "id", "kind", "mode", "native", "pieces", "section", "section_at")
+    __slots__ = ("call", "done", "id", "index", "kind", "mode", "native", "pieces", "section", "section_at")
 
-    def __init__(self, kind: str, item_id: str) -> None:
+    def __init__(self, kind: str, item_id: str, index: Any) -> None:
         self.kind = kind
         self.id = item_id
+        self.index = index
         self.done = False
         self.native: Block = {}
         self.pieces: dict[int, _Piece] = {}
@@ -238,7 +239,7 @@ class StreamDecoder:
 
     def _new(self, kind: str, item_id: str, index: Any) -> _Item:
         self._start({})
-        item = _Item(kind, item_id)
+        item = _Item(kind, item_id, index)
         self._items.append(item)
         if item_id:
             self._by_id[item_id] = item
@@ -265,7 +266,8 @@ class StreamDecoder:
         call_id = text_of(native.get("call_id"))
         if call_id:
             for item in self._items:
-                if item.kind == kind and text_of(item.native.get("call_id")) == call_id:
+                same_place = item.index == index or not isinstance(item.index, int) or not isinstance(index, int)
+                if item.kind == kind and same_place and text_of(item.native.get("call_id")) == call_id:
                     return item
         found = self._by_index.get(index) if isinstance(index, int) else None
         if found is not None and found.kind == kind and not found.done:

@@ -401,9 +401,8 @@ class StreamEncoder:
 
     def _end(self, event: Finish) -> bytes:
         out = b"" if self._shell is not None else self._start(Start("", ""))
-        if self._live is not None:
-            out += self._close(complete=True)
-        out += self._promote()
+        while self._live is not None or self._held:
+            out += (self._close(complete=True) if self._live is not None else b"") + self._promote()
         if event.reason == "refusal" and event.explanation and not self._refused:
             self._live = _Live(-1, Refusal(text=event.explanation))
             out += self._begin_with(self._live) + self._close(complete=True)
