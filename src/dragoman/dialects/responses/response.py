@@ -89,8 +89,9 @@ def _item(item: Block, choice: Choice, ids: CallIds, issuer: str) -> None:
             part = content_part(native)
             if part is not None:
                 choice.parts.append(part)
-            if probs := native.get("logprobs"):
-                choice.logprobs = [*(choice.logprobs or ()), *probs]
+            probs = native.get("logprobs")
+            if isinstance(part, Text) and isinstance(probs, list) and probs:
+                choice.logprobs = [*(choice.logprobs or ()), *cast("list[object]", probs)]
     elif kind == "reasoning":
         part = reasoning_part(item, issuer)
         if part is not None:

@@ -52,7 +52,7 @@ _TEXTS = {"response.output_text": "text", "response.refusal": "refusal"}
 _THOUGHTS = {"response.reasoning_summary_text": "summary", "response.reasoning_text": "content"}
 _ARGUMENTS = {"response.function_call_arguments": "arguments", "response.custom_tool_call_input": "input"}
 _KIND_OF_EVENT = {"text": "message", "refusal": "message", "summary": "reasoning", "content": "reasoning"}
-_SILENT = frozenset({"", "message", "reasoning", *CALLS})
+_SPOKEN = frozenset({"message", "reasoning", *CALLS})
 """Items that have parts of their own; all others are given on whole."""
 
 
@@ -250,7 +250,7 @@ class StreamDecoder:
     def _added(self, native: Block, index: Any) -> None:
         kind, item_id = text_of(native.get("type")), text_of(native.get("id"))
         known = self._by_id.get(item_id) if item_id else None
-        if known is not None and known.kind == kind:
+        if not kind or (known is not None and known.kind == kind):
             return
         item = self._new(kind, item_id, index)
         item.native = native
@@ -507,7 +507,7 @@ class StreamDecoder:
         """The item of another id that says the same."""
         kind = text_of(native.get("type"))
         told = _told(native)
-        return next((item for item in self._items if item.kind == kind and kind in _SILENT and item.said == told), None)
+        return next((item for item in self._items if item.kind == kind and kind in _SPOKEN and item.said == told), None)
 
     def _is_told(self, native: Block, position: int) -> bool:
         """Whether the item in this place was done under another id."""

@@ -294,10 +294,12 @@ class StreamEncoder:
                 return b""
 
     def _more(self, live: _Live, text: str, logprobs: list[object] | None) -> bytes:
+        if not isinstance(live.part, Text):
+            logprobs = None
+        if not text and not logprobs:
+            return b""
         out = b""
         if not live.begun:
-            if not text and not logprobs:
-                return b""
             match live.part:
                 case Text() | Refusal():
                     out = self._begin_said(live)
@@ -305,8 +307,6 @@ class StreamEncoder:
                     out = self._begin_summary(live)
                 case _:
                     return b""
-        elif not text and not logprobs:
-            return b""
         self._characters += len(text)
         live.text.append(text)
         if live.wrapped:
