@@ -21,7 +21,7 @@ run: $(VENV)/.run
 
 test: $(VENV)/.test
 	@$(MAKE) --no-print-directory check
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 2 $(ARGS)
 
 check: $(VENV)/.test
 	$(BIN)/ruff check src tests bench docs
