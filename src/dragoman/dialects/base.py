@@ -39,7 +39,8 @@ class Reply(msgspec.Struct):
     """What an encoder of answers must know beside the answer.
 
     `created` is in seconds since 1970, `fallback_id` a fresh id for a provider that gave none. `input_estimate`
-    and the length of what is said (in the encoder) stand in for a usage that nobody counted, in tokens."""
+    and the length of what is said (in the encoder) stand in for a usage that nobody counted, in tokens. `request_id` is told
+    with an error within the answer."""
 
     request: Request
     model: str
@@ -48,6 +49,7 @@ class Reply(msgspec.Struct):
     input_estimate: int
     issuer: str
     ledger: Ledger
+    request_id: str = ""
 
 
 class ModelCard(msgspec.Struct, frozen=True):

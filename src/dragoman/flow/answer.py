@@ -6,6 +6,8 @@ gone, and an error becomes an event in the caller's dialect. Pings are no conten
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from dragoman.dialects.base import Dialect
 from dragoman.errors import DragomanError
 from dragoman.wire.http import Clock, Outbound, RawHeaders
@@ -20,7 +22,8 @@ _STREAMING: RawHeaders = [
 class Answer:
     """`headers` are put on whatever is sent first, but for those that the answer brings along. `quiet_since` is when the
     caller last got a byte, by the clock. `torn`: what it got ends within an event, so nothing of ours can follow.
-    `complete`: it has all of its answer, though perhaps not yet its end."""
+    `complete`: it has all of its answer, though perhaps not yet its end. `failing` is how an answer that has begun to be
+    told in the caller's dialect tells of its failure; otherwise an error is an event of its own."""
 
     __slots__ = (
         "_clock",
@@ -29,6 +32,7 @@ class Answer:
         "begun",
         "complete",
         "content",
+        "failing",
         "finished",
         "headers",
         "quiet_since",
@@ -49,6 +53,7 @@ class Answer:
         self.begun = False
         self.content = False
         self.torn = False
+        self.failing: Callable[[DragomanError], bytes] | None = None
         self.complete = False
         self.finished = False
         self.status = 0
@@ -96,8 +101,9 @@ class Answer:
             self.finished = True
             self._out.abort()
         elif self.begun:
-            await self.finish(self._dialect.stream_error(error, self.request_id))
+            told = self.failing(error) if self.failing else self._dialect.stream_error(error, self.request_id)
+            await self.finish(told)
         else:
-            told = self._dialect.encode_error(error, self.request_id)
-            headers = [(name.encode(), value.encode("latin-1", "replace")) for name, value in told.headers]
-            await self.whole(told.status, headers, told.body)
+            refusal = self._dialect.encode_error(error, self.request_id)
+            headers = [(name.encode(), value.encode("latin-1", "replace")) for name, value in refusal.headers]
+            await self.whole(refusal.status, headers, refusal.body)

@@ -208,6 +208,7 @@ def reply_for(call: Call, sent: Sent) -> Reply:
         input_estimate=input_tokens(request),
         issuer=sent.endpoint.issuer,
         ledger=sent.ledger,
+        request_id=call.report.request_id,
     )
 
 

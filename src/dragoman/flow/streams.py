@@ -56,7 +56,8 @@ async def relay(call: Call, sent: Sent) -> Outcome:
             ready = aligner.feed(chunk)
             if ready:
                 answer.torn = not aligner.between
-                recent = (recent + ready)[-_RECENT:]
+                # The last event may be larger: in Responses it holds the whole answer, and all tools of the request.
+                recent = (recent + ready)[-_RECENT:] if len(ready) < _RECENT else b"\n" + ready
                 ended = upstream.ends(recent[-len(ready) - 1 :], closed=False)
                 if ended:
                     break
@@ -72,7 +73,7 @@ async def relay(call: Call, sent: Sent) -> Outcome:
     if failure is None and upstream.ends(recent + aligner.rest, closed=True):
         await answer.finish(aligner.rest)
         return Outcome(committed=True)
-    told = _last_error(sent, recent)
+    told = _last_error(sent, recent) if aligner.between else None
     if told is not None:
         # The provider's own words have reached the caller already.
         await answer.finish()
@@ -176,6 +177,7 @@ async def translate(call: Call, sent: Sent) -> Outcome:
             if shown and not report.first_byte:
                 report.first_byte = call.core.clock.now()
                 await answer.begin_stream()
+                answer.failing = lambda error: encoder.feed(Fault(error))
             if shown and out and not over:
                 await answer.write(b"".join(out))
                 out.clear()

@@ -306,7 +306,7 @@ def test_a_frame_shows_content_an_error_or_nothing_yet(name: str, data: bytes, e
 ENDS: list[tuple[bytes, bool]] = [
     (b'\nevent: response.completed\ndata: {"type":"response.completed"}\n\n', True),
     (b'\ndata: {"type":"response.incomplete","response":{}}\n\n', True),
-    (b'\ndata: {"type": "response.failed"}\n\n', True),
+    (b'\ndata: {"type": "response.failed"}\n\n', False),
     (b"\nevent: response.output_text.done\ndata: {}\n\n", False),
     (b'\ndata: {"type":"response.output_text.delta","delta":"event: response.completed"}\n\n', False),
     (b'\ndata: {"delta":"{\\"type\\":\\"response.completed\\"}"}\n\n', False),

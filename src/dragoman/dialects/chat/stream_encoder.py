@@ -107,7 +107,7 @@ class StreamEncoder:
                 return PING
             case Fault():
                 self._over = True
-                return stream_error(event.error, "")
+                return stream_error(event.error, self._reply.request_id)
 
     # ------------------------------------------------------------ chunks
 

@@ -89,7 +89,7 @@ class StreamEncoder:
                 return PING
             case Fault():
                 self._over = True
-                return stream_error(event.error, "")
+                return stream_error(event.error, self._reply.request_id)
 
     def _start(self, event: Start) -> bytes:
         if self._started:

@@ -421,5 +421,5 @@ class StreamEncoder:
     def _fault(self, error: DragomanError) -> bytes:
         self._over = True
         if self._shell is None:
-            return stream_error(error, "")
+            return stream_error(error, self._reply.request_id)
         return self._lifecycle("failed", self._shell.body("failed", self._output, error=failure(error)))

@@ -43,9 +43,7 @@ _raw_decode = json.JSONDecoder().raw_decode
 _WAITING = frozenset({"response.created", "response.queued", "response.in_progress", "response.content_part.added"}) | {
     "response.reasoning_summary_part.added"
 }
-_END = re.compile(
-    rb'[\r\n]event: ?response\.(?:completed|incomplete|failed)\b|"type"\s*:\s*"response\.(?:completed|incomplete|failed)"'
-)
+_END = re.compile(rb'[\r\n]event: ?response\.(?:completed|incomplete)\b|"type"\s*:\s*"response\.(?:completed|incomplete)"')
 _USAGE = re.compile(rb'"usage"\s*:\s*(?=\{)')
 
 
@@ -82,7 +80,7 @@ def _sniff_odd(frame: Frame) -> Sniff:
 
 
 def ends(events: bytes, *, closed: bool) -> bool:  # noqa: ARG001 - nothing but the last event ends an answer here
-    """The terminal event. In a text its name would stand within a line, or with escaped quotes."""
+    """The last event of an answer (not of a failure). In a text its name would stand within a line, or with escaped quotes."""
     return b"response." in events and _END.search(events) is not None
 
 
