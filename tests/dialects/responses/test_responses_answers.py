@@ -376,6 +376,15 @@ def test_carriers_are_taken_out_of_what_passes() -> None:
     assert native["x"] == 1
 
 
+def test_tokens_are_counted_of_a_request_with_and_without_input() -> None:
+    counting = RESPONSES.counting
+    assert counting is not None
+    assert counting.decode(b'{"model":"m","input":"Hi."}').messages
+    assert [text.text for text in counting.decode(b'{"model":"m","instructions":"Be kind."}').system] == ["Be kind."]
+    assert json.loads(counting.encode(7)) == {"object": "response.input_tokens", "input_tokens": 7}
+    assert counting.address("https://x/v1/responses", "m") == "https://x/v1/responses/input_tokens"
+
+
 def test_a_model_is_listed_as_in_all_of_these_apis() -> None:
     card = ModelCard(id="m", display_name="M", owner="o", created=7)
     assert json.loads(RESPONSES.encode_model(card)) == {"id": "m", "object": "model", "created": 7, "owned_by": "o"}

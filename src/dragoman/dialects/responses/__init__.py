@@ -5,8 +5,9 @@ Source: the types of the `openai` package (2.x) and https://platform.openai.com/
 
 from __future__ import annotations
 
-from dragoman.dialects.base import Dialect
+from dragoman.dialects.base import Counting, Dialect, Way
 from dragoman.dialects.openai_models import encode_model, encode_models
+from dragoman.dialects.responses import counting
 from dragoman.dialects.responses.decode_request import decode_request
 from dragoman.dialects.responses.encode_request import encode_request
 from dragoman.dialects.responses.errors import decode_error, encode_error, stream_error
@@ -14,6 +15,12 @@ from dragoman.dialects.responses.response import decode_response, encode_respons
 from dragoman.dialects.responses.stream_decoder import StreamDecoder
 from dragoman.dialects.responses.stream_encoder import PING, StreamEncoder
 from dragoman.dialects.responses.verbatim import ends, error_in_body, scrub, sniff, usage_of
+from dragoman.wire.http import Inbound
+
+
+def _locate(inbound: Inbound) -> Way | None:
+    return Way("count", RESPONSES) if counting.asks(inbound) else None
+
 
 RESPONSES = Dialect(
     name="responses",
@@ -35,6 +42,8 @@ RESPONSES = Dialect(
     scrub=scrub,
     id_prefix="resp_",
     tool_names=64,
+    locate=_locate,
+    counting=Counting(counting.decode_count, counting.encode_counted, counting.address),
     encode_model=encode_model,
     encode_models=encode_models,
 )
