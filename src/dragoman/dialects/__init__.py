@@ -6,5 +6,6 @@ from dragoman.dialects.base import Dialect
 from dragoman.dialects.chat import CHAT
 from dragoman.dialects.gemini import GEMINI
 from dragoman.dialects.messages import MESSAGES
+from dragoman.dialects.responses import RESPONSES
 
-DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in (MESSAGES, CHAT, GEMINI)}
+DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in (MESSAGES, CHAT, GEMINI, RESPONSES)}
