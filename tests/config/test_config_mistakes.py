@@ -26,7 +26,7 @@ def mistakes(text: str, env: dict[str, str] | None = None, suffix: str = ".yaml"
         (
             "server:\n  prot: 1",
             "gateway.yaml:2: server.prot: there is no such setting; did you mean 'port'? "
-            "allowed: host, port, max_body, strict, open, ping, log",
+            "allowed: host, port, max_body, strict, open, ping, driver, workers, drain, tls, log",
         ),
         ("port: 1", "gateway.yaml:1: port: there is no such setting; did you mean 'server.port'? allowed: server, keys"),
         ("server: {port: abc}", "gateway.yaml:1: server.port: 'abc' is not a whole number; allowed: a port from 0 (any free one) to 65535"),
@@ -36,6 +36,10 @@ def mistakes(text: str, env: dict[str, str] | None = None, suffix: str = ".yaml"
         ("server: {max_body: lots}", "server.max_body: 'lots' is not a size; allowed: bytes"),
         ("server: {max_body: -1}", "server.max_body: -1 is not a size; allowed: bytes"),
         ("server: {ping: 60}", "server.ping: 60 is too long: clients give up on a silent stream soon after; allowed: seconds above 0 and at most 15"),
+        ("server: {workers: 0}", "server.workers: 0 is out of range; allowed: a number of processes from 1 to 256"),
+        ("server: {driver: fast}", "server.driver: 'fast' is not one of the words; allowed: native, asgi"),
+        ("server: {drain: never}", "server.drain: 'never' is not a time; allowed: seconds"),
+        ("server: {tls: {key: k.pem}}", "server.tls: there is a key and no `cert`; name the file of the certificate"),
         ("server: {host: 5}", "server.host: 5 is not text; put it in quotes; allowed: text"),
         ("server: {log: {level: loud}}", "server.log.level: 'loud' is not one of the words; allowed: debug, info, warning, error"),
         ("server: 4000", "server: 4000 is not a section; allowed: settings by name: host, port"),

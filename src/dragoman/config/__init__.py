@@ -21,6 +21,7 @@ from dragoman.config.resolved import (
     Server,
     TargetConfig,
     TargetRef,
+    Tls,
 )
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "Server",
     "TargetConfig",
     "TargetRef",
+    "Tls",
     "is_loopback",
     "load",
     "render",

@@ -11,7 +11,7 @@ from dragoman.config.check import check_names
 from dragoman.config.merge import Merge, digest_of, is_loopback, patience
 from dragoman.config.parse import At
 from dragoman.config.problems import Problems
-from dragoman.config.resolved import ClientKey, Config, Local, ModelConfig, Server, TargetRef
+from dragoman.config.resolved import ClientKey, Config, Local, ModelConfig, Server, TargetRef, Tls
 from dragoman.config.schema import LocalSection, LogSection, ServerSection
 from dragoman.logs import Log
 from dragoman.models.prices import Price, Rate
@@ -25,7 +25,7 @@ _SHORT_KEY = 16
 def resolve(said: dict[str, Any], env: Mapping[str, str], table: Mapping[str, Provider], problems: Problems) -> Config:
     """`said` holds the merged layers by proper names. What is wrong goes into `problems`; the result is only good when
     there is nothing there."""
-    server = _server(said.get("server", {}))
+    server = _server(said.get("server", {}), problems)
     keys = tuple(_client_keys(said.get("keys", []), problems))
     _check_open(server, keys, problems)
     timeouts = patience(Timeouts(), said.get("timeouts", {}), ("timeouts",), problems)
@@ -51,9 +51,13 @@ def _filled(section: type[msgspec.Struct], said: dict[str, Any]) -> dict[str, An
     return msgspec.structs.asdict(section(**said))
 
 
-def _server(said: dict[str, Any]) -> Server:
-    values: dict[str, Any] = _filled(ServerSection, {name: value for name, value in said.items() if name != "log"})
+def _server(said: dict[str, Any], problems: Problems) -> Server:
+    values: dict[str, Any] = _filled(ServerSection, {name: value for name, value in said.items() if name not in {"log", "tls"}})
     values["log"] = Log(**_filled(LogSection, said.get("log", {})))
+    tls = said.get("tls", {})
+    values["tls"] = Tls(tls["cert"], tls.get("key")) if tls.get("cert") else None
+    if tls.get("key") and not tls.get("cert"):
+        problems.add(("server", "tls"), "there is a key and no `cert`; name the file of the certificate as well")
     return Server(**values)
 
 

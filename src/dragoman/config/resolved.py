@@ -41,8 +41,20 @@ _MOST_REMEMBERED = 1024
 _MOST_NAMED = 12
 
 
+Driver = Literal["native", "asgi"]
+"""What speaks HTTP with the clients: our own server, or uvicorn."""
+
+
+class Tls(msgspec.Struct, frozen=True):
+    """Paths of PEM files: the certificate with those that vouch for it, and its key. No `key`: it stands in `cert` too."""
+
+    cert: str
+    key: str | None = None
+
+
 class Server(msgspec.Struct, frozen=True, kw_only=True):
-    """`max_body` in bytes, `ping` in seconds. `open`: listen beyond the loopback without client keys."""
+    """`max_body` in bytes, `ping` and `drain` in seconds. `open`: listen beyond the loopback without client keys. `workers`:
+    processes. `drain`: what answers under way get to end in when the gateway stops."""
 
     host: str
     port: int
@@ -50,6 +62,10 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     strict: bool
     open: bool
     ping: float
+    driver: Driver
+    workers: int
+    drain: float
+    tls: Tls | None
     log: Log
 
 

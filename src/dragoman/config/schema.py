@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from dragoman.config.resolved import Driver
 from dragoman.logs import Log
 from dragoman.models.catalogue import Input
 from dragoman.providers.table import Auth, DialectName
@@ -218,6 +219,8 @@ Modality = Annotated[Input, _choice(Input, {"file": "pdf", "document": "pdf", "v
 Version = Annotated[str, Kind("a version such as 2023-06-01", _word)]
 Headers = Annotated[dict[str, str], Kind("header names with their values", _headers)]
 Dialect = Annotated[DialectName, _choice(DialectName, _DIALECTS)]
+FilePath = Annotated[str, Kind("the path of a file", _file)]
+Workers = Annotated[int, Kind("a number of processes from 1 to 256", _whole(1, 256))]
 PingSeconds = Annotated[float, Kind("seconds above 0 and at most 15", lambda value: _at_most(_seconds(value), 15.0))]
 
 
@@ -232,8 +235,15 @@ class LogSection(msgspec.Struct, frozen=True, kw_only=True):
 
     level: Annotated[str, _choice(Literal["debug", "info", "warning", "error"], _LEVELS)] = Log().level
     format: Annotated[str, _choice(Literal["text", "json"])] = Log().format
-    file: Annotated[str, Kind("the path of a file", _file)] | None = Log().file
+    file: FilePath | None = Log().file
     keep: Annotated[int, Kind("a number of days from 1 to 3650", _whole(1, 3650))] = Log().keep
+
+
+class TlsSection(msgspec.Struct, frozen=True, kw_only=True):
+    """`server.tls`."""
+
+    cert: FilePath | None = None
+    key: FilePath | None = None
 
 
 class ServerSection(msgspec.Struct, frozen=True, kw_only=True):
@@ -245,6 +255,10 @@ class ServerSection(msgspec.Struct, frozen=True, kw_only=True):
     strict: Yes = False
     open: Yes = False
     ping: PingSeconds = 15.0
+    driver: Annotated[Driver, _choice(Driver, {"uvicorn": "asgi"})] = "native"
+    workers: Workers = 1
+    drain: Seconds = 10.0
+    tls: TlsSection = TlsSection()
     log: LogSection = LogSection()
 
 
@@ -403,7 +417,12 @@ SYNONYMS: dict[type[msgspec.Struct], dict[str, str]] = {
         "logging": "log",
         "logs": "log",
         "ping_interval": "ping",
+        "processes": "workers",
+        "grace": "drain",
+        "graceful_timeout": "drain",
+        "ssl": "tls",
     },
+    TlsSection: {"certificate": "cert", "certfile": "cert", "cert_file": "cert", "keyfile": "key", "key_file": "key"},
     LogSection: {"path": "file", "filename": "file", "days": "keep", "retention": "keep"},
     TimeoutsSection: {"read": "first_byte", "between_chunks": "idle", "stream": "idle", "request": "total"},
     LocalSection: {"path": "model", "file": "model", "n_threads": "threads", "n_ctx": "context", "context_window": "context"},
