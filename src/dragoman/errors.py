@@ -17,6 +17,7 @@
     |   `-- UpstreamGarbled    its answer broke off, or is not what its dialect says
     |-- NoCredential           the target has no key
     |-- AllTargetsFailed       every target of the chain failed; carries each one's reason
+    |-- StoreUnavailable       what should be remembered cannot be written or read
     `-- Internal               ours
 
 An error knows its HTTP `status`, its `category` (what kind of thing went wrong, whatever the
@@ -239,6 +240,12 @@ class AllTargetsFailed(UpstreamError):
     def __init__(self, message: str, *, reasons: Sequence[str], last: DragomanError) -> None:
         super().__init__(message, status=last.status, category=last.category, code=last.code, retry_after=last.retry_after)
         self.reasons = tuple(reasons)
+
+
+class StoreUnavailable(DragomanError):
+    """The gateway's own store cannot be used, and this request needs it. Waiting may mend it."""
+
+    category = "overloaded"
 
 
 class Internal(DragomanError):
