@@ -28,7 +28,6 @@ from dragoman.ir.losses import Ledger
 from dragoman.ir.names import restored
 from dragoman.route.plan import Attempt, Outcome, chain
 from dragoman.wire.http import Inbound, Outbound, RawHeaders, UpstreamRequest
-from dragoman.wire.sse import SseParser
 
 _CLIENT_LEFT = 499
 _FAULT = 500
@@ -185,7 +184,7 @@ async def _whole(call: Call, sent: Sent) -> Outcome:
 
 async def _gather(call: Call, sent: Sent) -> Outcome:
     """The provider streams what was not asked for as a stream: the events fold to the answer."""
-    parser, decoder = SseParser(), sent.upstream.stream_decoder(sent.endpoint.issuer)
+    parser, decoder = sent.upstream.framing.parser(), sent.upstream.stream_decoder(sent.endpoint.issuer)
     events: list[Event] = []
     for frame in [*parser.feed(await body_of(call, sent.exchange)), *parser.end()]:
         events += decoder.feed(frame)

@@ -21,6 +21,7 @@ from dragoman.ir.profile import Profile
 from dragoman.ir.request import Request
 from dragoman.ir.usage import Usage
 from dragoman.wire.body import Peek, peek, swap_model
+from dragoman.wire.framing import SSE, Framing
 from dragoman.wire.http import Inbound
 from dragoman.wire.sse import Frame
 
@@ -135,7 +136,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     `scrub(body, issuer)` takes our carriers out of a body that otherwise goes through in its own dialect.
     `encode_models(cards, query)` is a page of the model list. `id_prefix` begins the id of an answer that came without one,
     `tool_names` is the longest name of a tool that it takes. `stream_type` is the media type of its streams; one whose `ping`
-    is empty cannot be interrupted.
+    is empty cannot be interrupted. `framing` is how its streams are cut into events.
 
     Where model and stream stand in the path instead of the body: `locate` says what a path asks for, `asked` reads both off a
     request, `renamed` is a body for another model, `address(url, model, stream)` where to ask a provider. `counting` is how
@@ -161,6 +162,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     id_prefix: str = ""
     tool_names: int = 128
     stream_type: bytes = b"text/event-stream; charset=utf-8"
+    framing: Framing = SSE
     locate: Callable[[Inbound], Way | None] | None = None
     asked: Callable[[Inbound], Peek] = _asked_in_body
     renamed: Callable[[bytes, str], bytes] = swap_model

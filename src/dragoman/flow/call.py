@@ -147,7 +147,7 @@ class Sent(msgspec.Struct):
 
     @property
     def streams(self) -> bool:
-        return (self.head.get(b"content-type") or b"").lower().startswith(b"text/event-stream")
+        return (self.head.get(b"content-type") or b"").lower().startswith(self.upstream.framing.media)
 
     def refusal(self, status: int, data: bytes) -> UpstreamError:
         """The provider's error, as it will be told. `status` 0: it stood inside an answer whose status was 200."""

@@ -13,6 +13,7 @@ import msgspec
 from dragoman import __version__
 from dragoman.errors import NoCredential
 from dragoman.route.target import Endpoint, PassThrough
+from dragoman.wire.framing import SSE
 from dragoman.wire.http import HOP_BY_HOP, Head, Inbound, RawHeaders
 
 CREDENTIAL_HEADERS = frozenset({b"authorization", b"x-api-key", b"x-goog-api-key", b"api-key"})
@@ -21,7 +22,13 @@ OWN_KEY_HEADER = _OWN + b"key"
 USER_AGENT = b"dragoman/" + __version__.encode()
 
 # Rewritten for each connection, or decided by the gateway.
-_NOT_FORWARDED = HOP_BY_HOP | CREDENTIAL_HEADERS | {b"host", b"content-length", b"expect"}
+_NOT_FORWARDED = (
+    HOP_BY_HOP
+    | CREDENTIAL_HEADERS
+    | {b"host", b"content-length", b"expect"}
+    # Parts of an AWS signature, which was made for the gateway's address; the token is half a key.
+    | {b"x-amz-date", b"x-amz-content-sha256", b"x-amz-security-token"}
+)
 _CODINGS = frozenset({b"accept-encoding", b"content-encoding"})
 
 
@@ -73,18 +80,19 @@ def credential(holder: Endpoint | PassThrough, caller: Caller, *, trusted: bool)
 
 
 def request_headers(
-    inbound: Inbound, endpoint: Endpoint, caller: Caller, *, verbatim: bool, first: bool = True
+    inbound: Inbound, endpoint: Endpoint, caller: Caller, *, verbatim: bool, first: bool = True, accept: bytes = SSE.accept
 ) -> tuple[RawHeaders, bool]:
     """The headers for an endpoint, and whether the credential among them is the gateway's own.
 
     `first`: the endpoint is of the provider that the route begins with. A caller's key is meant for that one; a provider
-    further down the chain sees it only where the configuration says so (`credentials: caller`)."""
+    further down the chain sees it only where the configuration says so (`credentials: caller`). `accept` is asked for where
+    the caller's own headers stay behind."""
     trusted = verbatim and (first or endpoint.credentials == "caller")
     auth, own = credential(endpoint, caller, trusted=trusted)
     if not verbatim:
         headers: RawHeaders = [
             (b"content-type", b"application/json"),
-            (b"accept", b"application/json, text/event-stream"),
+            (b"accept", accept),
             (b"user-agent", USER_AGENT),
         ]
     else:

@@ -61,7 +61,10 @@ def refuse_losses(call: Call, endpoint: Endpoint, ledger: Ledger) -> None:
 def addressed(call: Call, endpoint: Endpoint, upstream: Dialect, *, verbatim: bool) -> tuple[str, RawHeaders, bool]:
     """The URL, the headers, and whether the credential among them is the gateway's own. Raises `NoCredential`."""
     first = endpoint.provider == call.first
-    headers, own_key = request_headers(call.inbound, endpoint, call.report.caller, verbatim=verbatim, first=first)
+    accept = upstream.framing.accept
+    headers, own_key = request_headers(
+        call.inbound, endpoint, call.report.caller, verbatim=verbatim, first=first, accept=accept
+    )
     return url_for(call, endpoint, upstream, own_key=own_key), headers, own_key
 
 

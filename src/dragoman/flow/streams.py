@@ -21,8 +21,8 @@ from dragoman.ir.names import restored_event
 from dragoman.ir.request import Reasoning, Refusal, Text
 from dragoman.ir.usage import Usage
 from dragoman.route.plan import Outcome
+from dragoman.wire.framing import Cutter
 from dragoman.wire.http import Exchange
-from dragoman.wire.sse import Aligner, SseParser, one_by_one
 
 _HELD_MOST = 1024 * 1024
 """No more than this is held back before the first content, in bytes."""
@@ -48,7 +48,7 @@ async def relay(call: Call, sent: Sent) -> Outcome:
     answer, upstream = call.answer, sent.upstream
     call.report.first_byte = call.core.clock.now()
     await answer.begin(200, response_headers(sent.head, stream=True))
-    aligner, chunk, ready, recent = Aligner(), held, b"", b"\n"
+    aligner, chunk, ready, recent = upstream.framing.aligner(), held, b"", b"\n"
     ended = False
     failure: DragomanError | None = None
     try:
@@ -80,7 +80,7 @@ async def relay(call: Call, sent: Sent) -> Outcome:
     return Outcome(told or failure or UpstreamGarbled("the stream broke off before its end"), committed=True)
 
 
-async def _epilogue(call: Call, exchange: Exchange, aligner: Aligner, last: bytes) -> None:
+async def _epilogue(call: Call, exchange: Exchange, aligner: Cutter, last: bytes) -> None:
     """The last event has come: the answer is whole, and nothing that happens from here on is a failure."""
     patience = _MOMENT
     while (chunk := await _more(exchange, patience)) != b"":
@@ -104,13 +104,14 @@ async def _more(exchange: Exchange, wait: float) -> bytes | None:
 
 async def _until_content(call: Call, sent: Sent) -> tuple[bytes, DragomanError | None]:
     """The beginning of a stream, up to the first chunk with content in it; or the error that stood there instead."""
-    parser = SseParser()
+    framing = sent.upstream.framing
+    parser = framing.parser()
     held = b""
     while len(held) < _HELD_MOST:
         chunk = await next_chunk(call, sent.exchange)
         held += chunk
         # A burst shows content in its first events, and nobody asks what the others say.
-        for frames in map(parser.feed, one_by_one(chunk)) if chunk else (parser.end(),):
+        for frames in map(parser.feed, framing.pieces(chunk)) if chunk else (parser.end(),):
             for frame in frames:
                 match sent.upstream.sniff(frame):
                     case "error":
@@ -126,10 +127,7 @@ async def _until_content(call: Call, sent: Sent) -> tuple[bytes, DragomanError |
 
 def _last_error(sent: Sent, recent: bytes) -> UpstreamError | None:
     """The error that the provider itself has put at the end of the stream."""
-    frames = SseParser().feed(recent + b"\n\n")
-    if len(recent) == _RECENT:
-        del frames[:1]  # it lacks its beginning
-    for frame in reversed(frames):
+    for frame in reversed(sent.upstream.framing.last(recent, len(recent) == _RECENT)):
         match sent.upstream.sniff(frame):
             case "error":
                 return sent.refusal(0, frame.data)
@@ -148,7 +146,7 @@ async def translate(call: Call, sent: Sent) -> Outcome:
     answer, report = call.answer, call.report
     reply = reply_for(call, sent)
     encoder = call.dialect.stream_encoder(reply)
-    parser, decoder = SseParser(), sent.upstream.stream_decoder(sent.endpoint.issuer)
+    parser, decoder = sent.upstream.framing.parser(), sent.upstream.stream_decoder(sent.endpoint.issuer)
     out: list[bytes] = []
     usage: Usage | None = None
     said = 0
