@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, cast, get_args
 from urllib.parse import urlsplit
 
 import msgspec
@@ -190,6 +190,13 @@ def _headers(value: object) -> Any:
     return found
 
 
+def _names(value: object) -> Any:
+    found = [value] if isinstance(value, str) else value
+    if not isinstance(found, list) or not all(isinstance(name, str) and name for name in found):
+        raise ValueError("is not a list of names")
+    return frozenset(cast("list[str]", found))
+
+
 _DIALECTS = {
     "anthropic": "messages",
     "claude": "messages",
@@ -314,6 +321,11 @@ class ProfileSection(msgspec.Struct, frozen=True, kw_only=True):
     thinking_off: Annotated[str, _choice(Literal["disabled", "between_tools", "never"])] | None = None
     structured: Yes | None = None
     forced_tools: Yes | None = None
+    custom_tools: Yes | None = None
+    allowed_tools: Yes | None = None
+    refused: Annotated[frozenset[str], Kind("a list of the names of parameters", _names)] | None = None
+    seed_field: Text | None = None
+    call_ids: Annotated[str, _choice(Literal["any", "nine"])] | None = None
     stream_usage: Yes | None = None
     extra_sampling: Yes | None = None
     thinking_config: Annotated[str, _choice(Literal["level", "budget", "none"])] | None = None

@@ -17,6 +17,7 @@ back to that issuer. It is not secret and not trusted: the issuer checks its own
 from __future__ import annotations
 
 import binascii
+import hashlib
 import re
 import zlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -136,6 +137,19 @@ def original_id(call_id: str) -> str:
         return urlsafe_b64decode(body + "=" * (-len(body) % 4)).decode("utf-8", "surrogatepass")
     except (binascii.Error, ValueError):
         return call_id
+
+
+_LETTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+
+def digest(call_id: str, length: int) -> str:
+    """That many letters and digits that stand for this id, for a target with a form of its own for ids."""
+    number = int.from_bytes(hashlib.sha256(call_id.encode("utf-8", "surrogatepass")).digest())
+    letters: list[str] = []
+    for _ in range(length):
+        number, at = divmod(number, len(_LETTERS))
+        letters.append(_LETTERS[at])
+    return "".join(letters)
 
 
 def is_token(value: object) -> bool:

@@ -51,6 +51,21 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     thinking_off: Literal["disabled", "between_tools", "never"] = "disabled"
     """Messages: the `thinking.type` that turns thinking off. `never`: it cannot be, and both words are a 400."""
 
+    custom_tools: bool = False
+    """Chat: free-text tools (`type: custom`) are taken. Elsewhere they go as functions with one text."""
+
+    allowed_tools: bool = False
+    """Chat: `tool_choice` may be a list of the tools that may be called. Elsewhere the others are left out."""
+
+    refused: frozenset[str] = frozenset()
+    """Chat: parameters that are a 400 or 422 here, by their names in the body (`n`: more than one choice)."""
+
+    seed_field: str = "seed"
+    """Chat: the name under which the seed goes."""
+
+    call_ids: Literal["any", "nine"] = "any"
+    """Chat: `nine`: ids of calls must be nine letters and digits (Mistral)."""
+
     structured: bool = True
     """JSON Schema outputs are enforced by the provider."""
 

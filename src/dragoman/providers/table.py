@@ -200,8 +200,12 @@ _ROWS: tuple[Provider, ...] = (
         base_url="https://api.openai.com/v1",
         also={"responses": "https://api.openai.com/v1"},
         env=("OPENAI_API_KEY",),
-        profile=Profile(max_tokens_field="max_completion_tokens", max_stop=4),
+        profile=Profile(max_tokens_field="max_completion_tokens", max_stop=4, custom_tools=True, allowed_tools=True),
         quirks=(
+            # Free-text tools came with GPT-5: https://developers.openai.com/api/docs/guides/function-calling#custom-tools
+            ("gpt-[34]*", {"custom_tools": False}),
+            ("chatgpt-*", {"custom_tools": False}),
+            ("o[1-9]*", {"custom_tools": False}),
             # Explicit breakpoints: https://developers.openai.com/api/docs/guides/prompt-caching
             ("gpt-5.[6-9]*", {"cache_marks": "breakpoint"}),
             ("gpt-[6-9]*", {"cache_marks": "breakpoint"}),
@@ -278,7 +282,16 @@ _ROWS: tuple[Provider, ...] = (
         base_url="https://api.mistral.ai/v1",
         env=("MISTRAL_API_KEY",),
         # It answers 422 to fields it does not know, `stream_options` among them; usage comes in the last chunk anyway.
-        profile=Profile(stream_usage=False),
+        profile=Profile(
+            stream_usage=False,
+            seed_field="random_seed",
+            call_ids="nine",
+            extra_sampling=True,
+            # What `ChatCompletionRequest` of https://github.com/mistralai/client-python (3.7) does not have.
+            refused=frozenset(
+                {"logit_bias", "min_p", "modalities", "safety_identifier", "service_tier", "store", "user", "verbosity"}
+            ),
+        ),
         docs="https://docs.mistral.ai/api",
         aka=("mistralai",),
         family=r"(open-)?(mistral|mixtral|ministral|magistral|codestral|devstral|pixtral|voxtral)-",
@@ -300,7 +313,12 @@ _ROWS: tuple[Provider, ...] = (
         also={"responses": "https://api.groq.com/openai/v1"},
         root="https://api.groq.com",
         env=("GROQ_API_KEY",),
-        profile=Profile(max_tokens_field="max_completion_tokens", max_stop=4),
+        profile=Profile(
+            max_tokens_field="max_completion_tokens",
+            max_stop=4,
+            # "Will result in a 400 error": https://console.groq.com/docs/openai#currently-unsupported-openai-features
+            refused=frozenset({"logit_bias", "logprobs", "n", "top_logprobs"}),
+        ),
         docs="https://console.groq.com/docs/openai",
         models=(
             Model("openai/gpt-oss-120b", "GPT-OSS 120B (Groq)", 131_072, 65_536),

@@ -41,6 +41,7 @@ from dragoman.ir.request import (
 
 Json: TypeAlias = dict[str, Any]
 HERE: Path = ((None, "messages"), 0)
+OPENAI: Json = {"custom_tools": True, "allowed_tools": True}
 USER = Message(role="user", parts=[Text(text="hi", at=(HERE, "content"))], at=HERE)
 
 
@@ -56,7 +57,7 @@ def request_of(*messages: Message, **fields: Any) -> Request:
 def encode(request: Request, **profile: Any) -> tuple[Json, list[tuple[str, str]]]:
     """The body, and path and severity of each loss."""
     ledger = Ledger()
-    target = Target("up", "me", Profile(**profile) if profile else DEFAULT)
+    target = Target("up", "me", Profile(**(OPENAI | profile)))
     body = json.loads(CHAT.encode_request(request, target, ledger))
     return body, [(loss.path, loss.severity) for loss in ledger.losses]
 
@@ -485,6 +486,54 @@ def test_tools_of_every_kind() -> None:
     assert losses == [("tools[4]", "lost"), ("tools[5].input_examples", "lost")]
 
 
+def test_where_only_functions_are_known_a_free_text_tool_is_one_with_a_single_text() -> None:
+    tool = Tool(name="patch", kind="custom", description="d", native={"format": {"type": "grammar"}}, at=((None, "tools"), 0))
+    call = assistant(ToolCall(id="1", name="patch", arguments='*** "x"', kind="custom"))
+    choice = ToolChoice(mode="tool", names=["patch"])
+    body, losses = encode(request_of(call, tools=[tool], tool_choice=choice), custom_tools=False)
+    function = body["tools"][0]["function"]
+    assert (body["tools"][0]["type"], function["name"]) == ("function", "patch")
+    assert function["description"] == 'd\nThe input must follow this format: {"type":"grammar"}'
+    assert function["parameters"]["required"] == ["input"]
+    assert json.loads(body["messages"][0]["tool_calls"][0]["function"]["arguments"]) == {"input": '*** "x"'}
+    assert body["tool_choice"] == {"type": "function", "function": {"name": "patch"}}
+    assert losses == [("tools[0]", "degraded")]
+
+
+def test_where_a_choice_cannot_be_a_list_the_other_tools_are_left_out() -> None:
+    tools = [Tool(name=name, at=((None, "tools"), at)) for at, name in enumerate("fgh")]
+    choice = ToolChoice(mode="allowed", names=["f", "h"], required=True, at=(None, "tool_choice"))
+    body, losses = encode(request_of(tools=tools, tool_choice=choice), allowed_tools=False)
+    assert [tool["function"]["name"] for tool in body["tools"]] == ["f", "h"]
+    assert body["tool_choice"] == "required"
+    assert losses == [("tools[1]", "info"), ("tool_choice", "info")]
+
+
+def test_what_the_endpoint_refuses_is_not_sent() -> None:
+    fields: dict[str, Any] = {"n": 2, "user": "u", "cache_key": "k", "verbosity": "low", "sampling": Sampling(seed=3)}
+    body, losses = encode(request_of(**fields), refused=frozenset({"n", "user", "verbosity"}), seed_field="random_seed")
+    assert body.keys() == {"model", "messages", "random_seed", "prompt_cache_key"}
+    assert losses == [("n", "degraded"), ("verbosity", "degraded"), ("user", "info")]
+    assert encode(request_of(n=1), refused=frozenset({"n"}))[0]["n"] == 1
+
+
+def test_ids_of_calls_get_the_form_that_the_endpoint_wants_and_stay_paired() -> None:
+    turns = [
+        assistant(ToolCall(id="toolu_01AbC", name="f", arguments="{}"), ToolCall(id="abcDEF123", name="f", arguments="{}")),
+        user(
+            ToolResult(call_id="toolu_01AbC", parts=[Text(text="1")]), ToolResult(call_id="abcDEF123", parts=[Text(text="2")])
+        ),
+    ]
+    messages, _ = told(*turns, call_ids="nine")
+    first, second = (call["id"] for call in messages[0]["tool_calls"])
+    assert [message["tool_call_id"] for message in messages[1:]] == [first, second]
+    assert len(first) == 9
+    assert first.isalnum()
+    assert first.isascii()
+    assert second == "abcDEF123"
+    assert told(*turns, call_ids="nine")[0] == messages
+
+
 CUSTOM = Tool(name="c", kind="custom")
 CHOICES: list[tuple[ToolChoice, dict[str, Any], Any, list[tuple[str, str]]]] = [
     (ToolChoice(mode="auto"), {}, "auto", []),
@@ -839,10 +888,17 @@ def covered(path: str, losses: list[str]) -> bool:
 
 
 # Said by where it stands, or the same in another word.
-STRUCTURE = {"model", "messages[0].role", "messages[1].content[0].cache_control.type", "stream_options.include_usage"}
+STRUCTURE = {
+    "model",
+    "messages[0].role",
+    "messages[1].content[0].cache_control.type",
+    "messages[2].tool_calls[1].type",
+    "stream_options.include_usage",
+}
 
 PROFILES: list[dict[str, Any]] = [
-    {
+    OPENAI
+    | {
         "extra_sampling": True,
         "cache_marks": "cache_control",
         "reasoning": "reasoning",
@@ -860,6 +916,7 @@ PROFILES: list[dict[str, Any]] = [
         "cache_marks": "breakpoint",
     },
     {"reasoning": "thinking", "reasoning_replay": "reasoning_content"},
+    {"refused": frozenset({"logit_bias", "metadata", "n", "prompt_cache_key", "seed", "store", "user", "verbosity"})},
 ]
 
 

@@ -11,9 +11,13 @@ from __future__ import annotations
 import re
 from typing import Any, assert_never, cast
 
+import msgspec
+
+from dragoman.dialects import freetext
 from dragoman.dialects.base import Target
 from dragoman.dialects.chat.reasoning import native_item
 from dragoman.dialects.openai_parts import merge, readable
+from dragoman.ir import carrier
 from dragoman.ir.losses import Ledger
 from dragoman.ir.request import (
     Audio,
@@ -36,6 +40,7 @@ from dragoman.ir.request import (
 Block = dict[str, Any]
 
 MOST_MARKS = 4
+_NINE = re.compile(r"[A-Za-z0-9]{9}\Z")
 _ERROR = re.compile(r"\s*\W?\s*error", re.IGNORECASE)
 _KIND_OF_BLOCK = {"image_url": "image", "file": "document", "input_audio": "audio"}
 
@@ -175,7 +180,7 @@ class MessagesEncoding:
                 texts.append({"type": "text", "text": "Error"})
             elif not _ERROR.match(texts[0]["text"]):
                 texts[0] = {**texts[0], "text": "Error: " + texts[0]["text"]}
-        native: Block = {"role": "tool", "tool_call_id": call_id, "content": ""}
+        native: Block = {"role": "tool", "tool_call_id": self._id(call_id), "content": ""}
         if result.name is not None:
             native["name"] = result.name
         extras = result.extras
@@ -240,12 +245,21 @@ class MessagesEncoding:
         if not call_id:
             call_id = fallback
             self._unnamed.append(fallback)
-        if part.kind == "custom":
+        call_id = self._id(call_id)
+        if part.kind == "custom" and self.target.profile.custom_tools:
             native: Block = {"id": call_id, "type": "custom", "custom": {"name": part.name, "input": part.arguments}}
         else:
             arguments = part.arguments if part.arguments.strip() else "{}"
+            if part.kind == "custom":
+                arguments = msgspec.json.encode(freetext.wrapped(part.arguments)).decode()
             native = {"id": call_id, "type": "function", "function": {"name": part.name, "arguments": arguments}}
         return self._dressed(native, part, part.cache)
+
+    def _id(self, call_id: str) -> str:
+        """Another one where the target takes no such id, always the same, so that a call and its result stay a pair."""
+        if self.target.profile.call_ids == "any" or _NINE.match(call_id):
+            return call_id
+        return carrier.digest(call_id, 9)
 
     def _call_extra(self, part: Reasoning) -> Block | None:
         """What the target's own provider hung on the next call, and wants back with it."""

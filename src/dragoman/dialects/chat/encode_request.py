@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from dragoman.dialects import freetext
 from dragoman.dialects.base import Target
 from dragoman.dialects.chat.encode_messages import Block, MessagesEncoding
 from dragoman.dialects.openai_parts import effort_of, fits_strict, merge
@@ -23,6 +24,8 @@ _TIERS = frozenset({"auto", "default", "flex", "scale", "priority", "fast"})
 _UNSAFE = re.compile(r"[^a-zA-Z0-9_-]")
 _MOST_NAME = 64
 _MOST_USER = 64
+_LABELS = frozenset({"metadata", "prompt_cache_key", "safety_identifier", "service_tier", "store", "user"})
+"""What changes nothing in the answer."""
 # What each parameter is when nobody says it: leaving that out changes nothing.
 _NEUTRAL = {"temperature": 1, "top_p": 1, "frequency_penalty": 0, "presence_penalty": 0, "repetition_penalty": 1}
 
@@ -71,6 +74,13 @@ class _Encoding:
         self.extras(body)
         return body
 
+    def put(self, body: Block, key: str, value: Any, field: str) -> None:
+        """Where the endpoint takes this parameter. `field`: its name in the hub."""
+        if key not in self.profile.refused or (key == "n" and value == 1):
+            body[key] = value
+        else:
+            self.lost(field, "the target refuses this parameter", "info" if key in _LABELS else "degraded")
+
     def lost(self, field: str, what: str, severity: Any = "lost") -> None:
         self.ledger.add(self.request.path_of(field), None, what, severity)
 
@@ -93,10 +103,11 @@ class _Encoding:
 
     def tools(self, body: Block) -> None:
         request = self.request
-        tools = [native for tool in request.tools if (native := self.tool(tool)) is not None]
+        choice = request.tool_choice
+        only = set(choice.names) if choice is not None and choice.mode == "allowed" and not self.profile.allowed_tools else None
+        tools = [native for tool in request.tools if self.allowed(tool, only) and (native := self.tool(tool)) is not None]
         if tools:
             body["tools"] = tools
-        choice = request.tool_choice
         if choice is not None:
             if not self.native:
                 self.ledger.extras(choice)
@@ -106,9 +117,15 @@ class _Encoding:
                 self.ledger.add(choice.at, None, "there is no tool to choose", "info")
         if request.parallel is not None:
             if tools:
-                body["parallel_tool_calls"] = request.parallel
+                self.put(body, "parallel_tool_calls", request.parallel, "parallel")
             else:
                 self.lost("parallel", "there is no tool to call", "info")
+
+    def allowed(self, tool: Tool, only: set[str] | None) -> bool:
+        if only is None or tool.name in only:
+            return True
+        self.ledger.add(tool.at, None, "left out, as tool_choice does not allow it", "info")
+        return False
 
     def tool(self, tool: Tool) -> Block | None:
         if tool.kind == "hosted":
@@ -116,16 +133,21 @@ class _Encoding:
                 return tool.native
             self.ledger.add(tool.at, None, "a tool that only its own provider runs", "lost")
             return None
+        kind = tool.kind if self.profile.custom_tools else "function"
+        free = tool.kind == "custom" and kind == "function"
         inner: Block = {"name": tool.name}
-        if tool.description is not None:
-            inner["description"] = tool.description
-        if tool.kind == "custom":
+        description = freetext.described(tool, self.ledger) if free else tool.description
+        if description is not None:
+            inner["description"] = description
+        if kind == "custom":
             inner.update(tool.native)
+        elif free:
+            inner["parameters"] = freetext.SCHEMA
         else:
             inner["parameters"] = tool.schema if bytes(tool.schema) else _NO_PARAMETERS
             if tool.strict is not None:
                 inner["strict"] = tool.strict
-        native: Block = {"type": tool.kind, tool.kind: inner}
+        native: Block = {"type": kind, kind: inner}
         if tool.cache is not None:
             self.ledger.add(tool.at, tool.cache.key, "this target takes no cache mark here", "info")
         if not self.native:
@@ -143,6 +165,8 @@ class _Encoding:
         if forced and not self.profile.forced_tools:
             self.ledger.add(choice.at, None, "this model cannot be forced to call a tool", "degraded")
             return "auto"
+        if not self.profile.custom_tools:
+            known = {name: "function" if kind == "custom" else kind for name, kind in known.items()}
         if choice.mode == "tool":
             kind = known.get(choice.names[0]) if choice.names else None
             if kind in {"function", "custom"}:
@@ -150,6 +174,9 @@ class _Encoding:
             self.ledger.add(choice.at, None, "the tool to be called is not there", "degraded")
             return "auto"
         if choice.mode == "allowed":
+            if not self.profile.allowed_tools:
+                self.ledger.add(choice.at, None, "said by leaving out the other tools", "info")
+                return "required" if choice.required else "auto"
             tools = [{"type": kind, kind: {"name": name}} for name in choice.names if (kind := known.get(name, "function"))]
             inner = {"mode": "required" if choice.required else "auto", "tools": tools}
             return self.choice_with_extras({"type": "allowed_tools", "allowed_tools": inner}, choice)
@@ -318,26 +345,29 @@ class _Encoding:
                 self.lost(key, "the target has no such parameter", "info" if neutral else "degraded")
             elif key == "top_p" and "temperature" in body and self.profile.temperature_or_top_p:
                 self.lost(key, "this model takes temperature or top_p, not both", "degraded")
+            elif key == "seed":
+                self.put(body, self.profile.seed_field, value, key)
             else:
-                body[key] = value
+                self.put(body, key, value, key)
 
     def labels(self, body: Block) -> None:
         request = self.request
         for key in ("n", "logprobs", "top_logprobs", "verbosity", "store"):
             value = getattr(request, key)
             if value is not None:
-                body[key] = value
+                self.put(body, key, value, key)
         if request.user is not None:
             named = request.paths.get("user") == (None, "safety_identifier") and self.native
-            body["safety_identifier" if named else "user"] = self.user(request.user)
+            field = "safety_identifier" if named else "user"
+            self.put(body, field, request.user if field in self.profile.refused else self.user(request.user), "user")
         if request.cache_key is not None:
-            body["prompt_cache_key"] = request.cache_key
+            self.put(body, "prompt_cache_key", request.cache_key, "cache_key")
         self.metadata(body)
         tier = request.service_tier
         if tier is not None:
             tier = "default" if tier == "standard_only" else tier
             if tier in _TIERS or self.native:
-                body["service_tier"] = tier
+                self.put(body, "service_tier", tier, "service_tier")
             else:
                 self.lost("service_tier", "the target has no such tier", "info")
 
@@ -355,4 +385,4 @@ class _Encoding:
             if key not in texts:
                 self.ledger.add(at, key, "metadata are the caller's own, and texts", "info")
         if texts:
-            body["metadata"] = texts
+            self.put(body, "metadata", texts, "metadata")

@@ -14,12 +14,13 @@ from dragoman.dialects.chat.citations import decode_citation, encode_citation
 from dragoman.dialects.chat.errors import decode_error
 from dragoman.dialects.chat.reasoning import answered, call_extra, item_for_client, seal_of
 from dragoman.dialects.chat.usage import decode_usage, encode_usage, estimated_usage
+from dragoman.dialects.freetext import unwrapped
 from dragoman.dialects.openai_parts import data_url
 from dragoman.errors import UpstreamGarbled
 from dragoman.ir import carrier
 from dragoman.ir.events import Choice, Finish, FinishReason, Response, settled
 from dragoman.ir.request import Image, Part, Reasoning, Refusal, Text, ToolCall, Unknown
-from dragoman.wire.partial import arguments_object, whole
+from dragoman.wire.partial import whole
 
 Block = dict[str, Any]
 
@@ -368,12 +369,6 @@ def finish_of(finish: Finish, refused: bool, reply: Reply) -> str:
 def is_wrapped(call: ToolCall, reply: Reply) -> bool:
     """Whether this is a call of one of the caller's free-text tools, which went out as a function with one text."""
     return call.kind == "function" and any(tool.kind == "custom" and tool.name == call.name for tool in reply.request.tools)
-
-
-def unwrapped(arguments: str) -> str:
-    found = arguments_object(arguments)
-    text = (found or {}).get("input")
-    return text if isinstance(text, str) else arguments
 
 
 def encode_call(call: ToolCall, call_id: str, reply: Reply) -> Block:

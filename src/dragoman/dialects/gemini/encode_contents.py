@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import Any, assert_never
 
+from dragoman.dialects import freetext
 from dragoman.dialects.base import Target
 from dragoman.dialects.gemini import seals
 from dragoman.dialects.gemini.decode_contents import MADE
@@ -251,7 +252,7 @@ class ContentsEncoding:
 
     def _call(self, part: ToolCall) -> Block:
         if part.kind == "custom":
-            arguments: Block = {"input": part.arguments}
+            arguments = freetext.wrapped(part.arguments)
         else:
             found = arguments_object(part.arguments)
             if found is None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
+from dragoman.dialects import freetext
 from dragoman.dialects.base import Target
 from dragoman.dialects.gemini.encode_contents import Block, ContentsEncoding
 from dragoman.dialects.gemini.names import merge
@@ -14,12 +15,6 @@ from dragoman.dialects.gemini.schema import compile_schema, enter
 from dragoman.ir.losses import Ledger, Severity
 from dragoman.ir.request import Format, ReasoningAsk, Request, Tool, ToolChoice
 
-_CUSTOM_INPUT: Block = {
-    "type": "object",
-    "properties": {"input": {"type": "string", "description": "The whole input of the tool, as free text."}},
-    "required": ["input"],
-}
-_CUSTOM_INPUT_RAW = msgspec.Raw(msgspec.json.encode(_CUSTOM_INPUT))
 _MOST_STOP = 5
 _LEVELS = {"none": "MINIMAL", "minimal": "MINIMAL", "low": "LOW", "medium": "MEDIUM", "high": "HIGH"}
 _BUDGETS = {"minimal": 512, "low": 1024, "medium": 8192, "high": 24_576, "xhigh": 24_576, "max": 24_576}
@@ -95,14 +90,9 @@ class _Encoding:
 
     def function(self, tool: Tool) -> Block:
         native: Block = {"name": tool.name}
-        description = tool.description
-        schema = tool.schema
-        if tool.kind == "custom":
-            schema = _CUSTOM_INPUT_RAW
-            self.ledger.add(tool.at, None, "a free-text tool is told as one with a single text field", "degraded")
-            if tool.native.get("format"):
-                grammar = msgspec.json.encode(tool.native["format"]).decode()
-                description = f"{description or ''}\nThe input must follow this format: {grammar}".lstrip()
+        free = tool.kind == "custom"
+        description = freetext.described(tool, self.ledger) if free else tool.description
+        schema = freetext.SCHEMA if free else tool.schema
         if description is not None:
             native["description"] = description
         if bytes(schema).strip():

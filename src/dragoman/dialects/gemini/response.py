@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from dragoman.dialects import freetext
 from dragoman.dialects.base import Reply
 from dragoman.dialects.gemini import seals
 from dragoman.dialects.gemini.citations import Grounding
@@ -179,7 +180,7 @@ class PartWriter:
     def call(self, part: ToolCall) -> Block:
         self.characters += len(part.name) + len(part.arguments)
         if part.kind == "custom":
-            arguments: Block = {"input": part.arguments}
+            arguments = freetext.wrapped(part.arguments)
         else:
             found = arguments_object(part.arguments)
             arguments = found if found is not None else mended_object(part.arguments)

@@ -16,6 +16,7 @@ from typing import Any, assert_never
 
 import msgspec
 
+from dragoman.dialects import freetext
 from dragoman.dialects.base import Target
 from dragoman.ir import carrier
 from dragoman.ir.losses import Ledger
@@ -47,10 +48,6 @@ BUDGET_OF_EFFORT = {"minimal": 1024, "low": 1024, "medium": 4096, "high": 16384,
 _LEAST_BUDGET = 1024
 _EFFORTS = frozenset({"low", "medium", "high", "xhigh", "max"})
 _NO_TEXT = "(no text)"
-_CUSTOM_INPUT = msgspec.Raw(
-    b'{"type":"object","properties":{"input":{"type":"string","description":"The whole input of the tool, as free text."}},'
-    b'"required":["input"],"additionalProperties":false}'
-)
 
 
 def encode_request(request: Request, target: Target, ledger: Ledger) -> bytes:
@@ -250,7 +247,7 @@ class _Encoding:
 
     def call(self, part: ToolCall) -> Block:
         if part.kind == "custom":
-            arguments: Block = {"input": part.arguments}
+            arguments = freetext.wrapped(part.arguments)
         else:
             found = arguments_object(part.arguments)
             if found is None:
@@ -316,15 +313,10 @@ class _Encoding:
             self.ledger.add(tool.at, None, "a tool that only its own provider runs", "lost")
             return None
         block: Block = {"name": tool.name}
-        description = tool.description
-        if tool.kind == "custom":
-            self.ledger.add(tool.at, None, "a free-text tool is told as one with a single text field", "degraded")
-            if tool.native.get("format"):
-                grammar = msgspec.json.encode(tool.native["format"]).decode()
-                description = f"{description or ''}\nThe input must follow this format: {grammar}".lstrip()
+        description = freetext.described(tool, self.ledger) if tool.kind == "custom" else tool.description
         if description is not None:
             block["description"] = description
-        block["input_schema"] = _CUSTOM_INPUT if tool.kind == "custom" else _object_schema(tool.schema)
+        block["input_schema"] = freetext.SCHEMA if tool.kind == "custom" else _object_schema(tool.schema)
         if tool.strict is not None:
             block["strict"] = tool.strict
         return self.finish(block, tool, tool.cache)

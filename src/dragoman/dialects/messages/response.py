@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from dragoman.dialects import freetext
 from dragoman.dialects.base import Reply
 from dragoman.dialects.messages.decode_request import decode_citation
 from dragoman.errors import UpstreamGarbled
@@ -212,7 +213,7 @@ def signature_of(part: Reasoning, reply: Reply) -> str:
 
 def call_input(part: ToolCall, complete: bool) -> Block:
     if part.kind == "custom":
-        return {"input": part.arguments}
+        return freetext.wrapped(part.arguments)
     found = arguments_object(part.arguments) if complete else None
     return found if found is not None else mended_object(part.arguments)
 

@@ -7,6 +7,7 @@ from typing import Any, cast
 import msgspec
 
 from dragoman.dialects.base import Reply
+from dragoman.dialects.freetext import unwrapped
 from dragoman.dialects.responses.echo import Shell
 from dragoman.dialects.responses.errors import fault_of
 from dragoman.dialects.responses.ids import item_id
@@ -30,7 +31,6 @@ from dragoman.dialects.responses.output import (
     text_of,
     text_part,
 )
-from dragoman.dialects.responses.tools import unwrapped
 from dragoman.dialects.responses.usage import decode_usage, encode_usage, estimated_usage
 from dragoman.errors import UpstreamGarbled
 from dragoman.ir.events import Choice, Finish, FinishReason, Response, settled

@@ -24,6 +24,7 @@ from typing import Any
 import msgspec
 
 from dragoman.dialects.base import Reply
+from dragoman.dialects.freetext import unwrapped
 from dragoman.dialects.responses.echo import Shell
 from dragoman.dialects.responses.errors import failure, stream_error
 from dragoman.dialects.responses.ids import item_id
@@ -40,7 +41,6 @@ from dragoman.dialects.responses.output import (
     text_part,
 )
 from dragoman.dialects.responses.response import pause_lost, status_of
-from dragoman.dialects.responses.tools import unwrapped
 from dragoman.dialects.responses.usage import encode_usage, estimated_usage
 from dragoman.errors import DragomanError
 from dragoman.ir.events import Cited, Close, Delta, Event, Fault, Finish, Open, Ping, Sealed, Start

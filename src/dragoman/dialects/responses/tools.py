@@ -90,13 +90,3 @@ def format_body(wanted: Format, name: str) -> Block:
 def summary_word(ask: ReasoningAsk) -> str | None:
     """`auto`, `concise` or `detailed`; None where no summary was asked for."""
     return _SUMMARY_OF.get(ask.display or "")
-
-
-def unwrapped(arguments: str) -> str:
-    """The text of a free-text tool's call that was made as a function's."""
-    try:
-        found = msgspec.json.decode(arguments.encode("utf-8", "surrogatepass"))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return arguments
-    text = cast("Block", found).get("input") if isinstance(found, dict) else None
-    return text if isinstance(text, str) else arguments
