@@ -43,7 +43,7 @@ def serving(
 ) -> Generator[Served]:
     """The gateway with this configuration, listening on a free port. `driver` is `asgi` or `native`; where a test does not
     care, the environment's DRAGOMAN_TEST_DRIVER."""
-    said = {"local": {"enabled": local is not None}, **config}
+    said = {"local": {"enabled": local is not None}, "store": {"path": ":memory:"}, **config}
     engine = Engine(load(json.dumps(said), ".json", env or {}, "test"), local=local)
     ready = threading.Event()
     loops: list[asyncio.AbstractEventLoop] = []

@@ -22,6 +22,7 @@ from dragoman.config.schema import SYNONYMS, Kind
 _MISSING: Any = msgspec.UNSET
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 _WHOLE_REFERENCE = re.compile(r"(?:env:|os\.environ/|env\.)([A-Za-z_][A-Za-z0-9_]*)")
+_SWITCHES = frozenset({"true", "yes", "on", "1", "false", "no", "off", "0"})
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
@@ -251,6 +252,11 @@ class Reader:
     def local(self, raw: Any, path: At, at: At) -> Any:
         return self.section(schema.LocalSection, {"enabled": raw} if isinstance(raw, bool | str) else raw, path, at)
 
+    def store(self, raw: Any, path: At, at: At) -> Any:
+        if isinstance(raw, str) and raw.strip().lower() not in _SWITCHES:
+            raw = {"url" if "://" in raw or _WHOLE_REFERENCE.fullmatch(raw.strip()) else "path": raw}
+        return self.section(schema.StoreSection, {"enabled": raw} if isinstance(raw, bool | str) else raw, path, at)
+
     def listed_models(self, raw: Any, path: At, at: At) -> list[dict[str, Any]]:
         if isinstance(raw, str) and self.env is None:
             raw = [part.strip() for part in raw.split(",") if part.strip()]
@@ -307,6 +313,7 @@ _SPECIAL: dict[tuple[type[msgspec.Struct], str], Callable[[Reader, Any, At, At],
     (schema.File, "models"): Reader.models,
     (schema.File, "timeouts"): Reader.timeouts,
     (schema.File, "local"): Reader.local,
+    (schema.File, "store"): Reader.store,
     (schema.ProviderSection, "models"): Reader.listed_models,
     (schema.ProviderSection, "timeouts"): Reader.timeouts,
     (schema.ProviderSection, "dialects"): Reader.dialect_urls,
@@ -329,7 +336,12 @@ def _is_targets(key: Any) -> bool:
 
 def _elsewhere(kind: type[msgspec.Struct], word: str) -> str:
     """` did you mean 'server.port'?`: the right word in the wrong section."""
-    sections = {"server": schema.ServerSection, "server.log": schema.LogSection, "local": schema.LocalSection}
+    sections = {
+        "server": schema.ServerSection,
+        "server.log": schema.LogSection,
+        "local": schema.LocalSection,
+        "store": schema.StoreSection,
+    }
     for name, section in sections.items():
         if section is not kind and word in _hints(section):
             return f" did you mean {name + '.' + word!r}?"

@@ -24,6 +24,7 @@ def render(config: Config) -> str:
         "aliases": {**_defaults(config), **config.aliases},
         "timeouts": msgspec.to_builtins(config.timeouts),
         "local": _bare(msgspec.to_builtins(config.local)),
+        "store": {"at": config.store.label, "ttl": config.store.ttl} if config.store.enabled else {"enabled": False},
     }
     text = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=120)
     served = ", ".join(model.id for model in config.served_models()) or "none"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
+from pathlib import PurePath
 from typing import Any
 
 import msgspec
@@ -11,8 +13,8 @@ from dragoman.config.check import check_names
 from dragoman.config.merge import Merge, digest_of, is_loopback, patience
 from dragoman.config.parse import At
 from dragoman.config.problems import Problems
-from dragoman.config.resolved import ClientKey, Config, Local, ModelConfig, Server, TargetRef, Tls
-from dragoman.config.schema import LocalSection, LogSection, ServerSection
+from dragoman.config.resolved import ClientKey, Config, Local, ModelConfig, Server, StoreConfig, TargetRef, Tls
+from dragoman.config.schema import LocalSection, LogSection, ServerSection, StoreSection
 from dragoman.logs import Log
 from dragoman.models.prices import Price, Rate
 from dragoman.providers.table import Provider
@@ -20,6 +22,7 @@ from dragoman.secret import Secret
 from dragoman.wire.http import Timeouts
 
 _SHORT_KEY = 16
+_STORE = "dragoman.db"
 
 
 def resolve(said: dict[str, Any], env: Mapping[str, str], table: Mapping[str, Provider], problems: Problems) -> Config:
@@ -41,10 +44,34 @@ def resolve(said: dict[str, Any], env: Mapping[str, str], table: Mapping[str, Pr
         aliases=dict(said.get("aliases", {})),
         timeouts=timeouts,
         local=merge.local,
+        store=_store(said.get("store", {}), env, problems),
         table=table,
     )
     check_names(config, problems)
     return msgspec.structs.replace(config, warnings=tuple(problems.warnings), memo={})
+
+
+def _store(said: dict[str, Any], env: Mapping[str, str], problems: Problems) -> StoreConfig:
+    store = StoreConfig(**_filled(StoreSection, said))
+    if store.url is not None and store.path is not None:
+        problems.add(("store", "path"), "is given beside a `url`; keep one of them")
+    if store.url is None and store.path is None:
+        store = msgspec.structs.replace(store, path=default_store(env, sys.platform))
+    return store
+
+
+def default_store(env: Mapping[str, str], platform: str) -> str | None:
+    """In the folder for what a program keeps for itself: XDG's where it is set, else the platform's. None without a home."""
+    home = env.get("HOME") or env.get("USERPROFILE")
+    if state := env.get("XDG_STATE_HOME"):
+        return str(PurePath(state) / "dragoman" / _STORE)
+    if platform == "win32":
+        local = env.get("LOCALAPPDATA")
+        return str(PurePath(local) / "dragoman" / _STORE) if local else None
+    if not home:
+        return None
+    below = ("Library", "Application Support") if platform == "darwin" else (".local", "state")
+    return str(PurePath(home, *below, "dragoman", _STORE))
 
 
 def _filled(section: type[msgspec.Struct], said: dict[str, Any]) -> dict[str, Any]:

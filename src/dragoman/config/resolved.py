@@ -21,6 +21,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -77,6 +78,31 @@ class Local(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None
     threads: int | None
     context: int
+
+
+class StoreConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the gateway remembers things: `url` if it is given, else the SQLite file `path`; where there is neither, no
+    place for one is known. `ttl`: seconds for which a stored answer is kept."""
+
+    enabled: bool = True
+    path: str | None = None
+    url: Secret | None = None
+    ttl: float = 30 * 86_400.0
+
+    @property
+    def location(self) -> str | None:
+        """As a URL, with its password."""
+        if self.url is not None:
+            return self.url.reveal()
+        return f"sqlite:///{self.path}" if self.path is not None else None
+
+    @property
+    def label(self) -> str:
+        """For people, without a password."""
+        if self.url is None:
+            return self.path or "no place is known"
+        bare = re.sub(r"(?<=://)[^/@\s]*@", "…@", self.url.reveal())
+        return re.sub(r"(?<=[?&])(\w+)=[^&\s]+", r"\1=…", bare)
 
 
 class ClientKey(msgspec.Struct, frozen=True):
@@ -215,6 +241,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     aliases: Mapping[str, str]
     timeouts: Timeouts
     local: Local
+    store: StoreConfig = StoreConfig()
     table: Mapping[str, Provider]
     warnings: tuple[str, ...] = ()
     memo: dict[str, tuple[TargetConfig, ...]] = {}
@@ -234,6 +261,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             for name, value in provider.row.headers:
                 if secret_header(name):
                     yield Secret(value)
+        if self.store.url is not None:
+            yield self.store.url
+            if password := urlsplit(self.store.url.reveal()).password:
+                yield Secret(password)
 
     # ------------------------------------------------------------ the local model
 

@@ -33,7 +33,7 @@ class Kind(msgspec.Struct, frozen=True):
     references: bool = False
 
 
-_UNITS = {"ms": 0.001, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+_UNITS = {"ms": 0.001, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
 _SIZES = {
     "": 1,
     "b": 1,
@@ -105,6 +105,15 @@ def _url(value: object) -> str:
     if parts.query or parts.fragment:
         raise ValueError("has a query or fragment, which a base URL cannot have")
     return text
+
+
+def _database(value: object) -> Secret:
+    text = _text(value)
+    kind, mark, rest = text.partition("://")
+    kind = {"postgres": "postgresql", "postgresql+psycopg": "postgresql"}.get(kind.lower(), kind.lower())
+    if not mark or kind not in {"sqlite", "postgresql"}:
+        raise ValueError("is not the URL of a database that can be used here")
+    return Secret(kind + mark + rest)
 
 
 def _word(value: object) -> str:
@@ -224,6 +233,10 @@ Tokens = Annotated[int, Kind("a whole number of tokens, at least 1", _whole(1, 1
 Dollars = Annotated[Decimal, Kind("US dollars for a million tokens, at least 0", _dollars)]
 Modality = Annotated[Input, _choice(Input, {"file": "pdf", "document": "pdf", "vision": "image"})]
 Version = Annotated[str, Kind("a version such as 2023-06-01", _word)]
+StoreUrl = Annotated[
+    Secret,
+    Kind("sqlite:///PATH, or postgresql://USER:PASSWORD@HOST/NAME, or env:NAME", _database, secret=True, references=True),
+]
 Headers = Annotated[dict[str, str], Kind("header names with their values", _headers)]
 Dialect = Annotated[DialectName, _choice(DialectName, _DIALECTS)]
 FilePath = Annotated[str, Kind("the path of a file", _file)]
@@ -286,6 +299,15 @@ class LocalSection(msgspec.Struct, frozen=True, kw_only=True):
     model: Annotated[str, Kind("the path of a GGUF file", _file)] | None = None
     threads: Annotated[int, Kind("a whole number from 1 to 1024", _whole(1, 1024))] | None = None
     context: Tokens = 4096
+
+
+class StoreSection(msgspec.Struct, frozen=True, kw_only=True):
+    """`store`: where the gateway remembers what callers ask it to keep. A path or a URL may stand in its place."""
+
+    enabled: Yes = True
+    path: Annotated[str, Kind("the path of a file, or :memory:", _file)] | None = None
+    url: StoreUrl | None = None
+    ttl: Seconds = 30 * 86_400.0
 
 
 class KeySection(msgspec.Struct, frozen=True, kw_only=True):
@@ -409,6 +431,7 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
     aliases: dict[str, Text] = {}
     timeouts: TimeoutsSection = TimeoutsSection()
     local: LocalSection = LocalSection()
+    store: StoreSection = StoreSection()
 
 
 # Other words that people type, by section. Case, dashes and camelCase do not matter either.
@@ -438,6 +461,7 @@ SYNONYMS: dict[type[msgspec.Struct], dict[str, str]] = {
     LogSection: {"path": "file", "filename": "file", "days": "keep", "retention": "keep"},
     TimeoutsSection: {"read": "first_byte", "between_chunks": "idle", "stream": "idle", "request": "total"},
     LocalSection: {"path": "model", "file": "model", "n_threads": "threads", "n_ctx": "context", "context_window": "context"},
+    StoreSection: {"file": "path", "database": "url", "database_url": "url", "dsn": "url", "retention": "ttl", "keep": "ttl"},
     KeySection: {"id": "name", "value": "key", "api_key": "key", "token": "key"},
     ListedModel: {
         "model": "id",

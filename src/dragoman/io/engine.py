@@ -21,6 +21,7 @@ from dragoman.flow.call import Core, Report
 from dragoman.gateway import Gateway, Site
 from dragoman.io.clock import SystemClock, new_id
 from dragoman.io.local import LocalModel
+from dragoman.io.store import store_of
 from dragoman.io.upstream import HttpTransport, Limits
 from dragoman.ir.usage import Usage
 from dragoman.models import prices
@@ -38,8 +39,11 @@ class Engine:
         self.local = local
         self.config = config.with_local(f"{local.base_url}/v1" if local is not None else None)
         self.transport = transport or HttpTransport(limits=_limits(config))
+        self.draining = False
+        """The server is about to stop: what asks for health is told."""
         self._routes: dict[str, Route] = {}
         self.clock = SystemClock()
+        self.store = store_of(config.store, self.clock)
         core = Core(
             transport=self.transport,
             dialects=DIALECTS,
@@ -54,7 +58,7 @@ class Engine:
             models=self.models,
             passes={name: self._pass(provider) for name, provider in self._passable()},
             health=self._health,
-            ready=lambda: True,
+            state=lambda: "draining" if self.draining else "ok",
             price=self.price,
             max_body=config.server.max_body,
         )
@@ -62,6 +66,8 @@ class Engine:
 
     async def aclose(self) -> None:
         await self.transport.aclose()
+        if self.store is not None:
+            await self.store.aclose()
         if self.local is not None:
             await asyncio.to_thread(self.local.stop)
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from dragoman.config import StoreConfig
 from dragoman.errors import StoreUnavailable
 from dragoman.records import Record
 from dragoman.wire.http import Clock
@@ -69,10 +70,18 @@ def _settle(future: asyncio.Future[Any], result: Any, error: Exception | None) -
             future.set_result(result)
 
 
-class Store:
-    """`url` as SQLAlchemy has it; it may hold a password, and is not shown. `label` is how the log calls the store."""
+def store_of(config: StoreConfig, clock: Clock) -> Store | None:
+    """The configured store, unopened; None where it is switched off."""
+    if not config.enabled:
+        return None
+    return Store(config.location, clock, label=f"the store {config.label}")
 
-    def __init__(self, url: str, clock: Clock, *, label: str = "the store") -> None:
+
+class Store:
+    """`url` as SQLAlchemy has it; it may hold a password, and is not shown. None: nobody knows a place for it, which is told
+    to those who need it. `label` is how the log calls the store."""
+
+    def __init__(self, url: str | None, clock: Clock, *, label: str = "the store") -> None:
         self._url = url
         self._clock = clock
         self._label = label
@@ -155,6 +164,8 @@ class Store:
             raise StoreUnavailable("the store is closed: the gateway is stopping")
         if self._jobs.qsize() > _MOST_WAITING:
             raise StoreUnavailable("the store cannot keep up", retry_after=1)
+        if self._url is None:
+            raise StoreUnavailable("there is no home directory to keep the store in; set store.path in the configuration")
         if not self._threads:
             self._start(1)
         loop = asyncio.get_running_loop()
@@ -245,6 +256,7 @@ class Store:
                 raise StoreUnavailable(self._failure)
             from dragoman.io.database import Database
 
+            assert self._url is not None
             try:
                 self._database = Database(self._url)
             except StoreUnavailable as error:
