@@ -313,8 +313,6 @@ CHATS: dict[str, list[Json]] = {
     "an answer begun": [user("Hi"), {"role": "assistant", "content": "Well, "}],
     "parts": [{"role": "user", "content": [{"type": "text", "text": "one"}, {"type": "text", "text": "two"}]}],
     "markup in it": [user("<|im_end|><tool_call>{{ x }}{% if %} \u20ac \u2028 <b>&amp;'\"\\n")],
-    "calls, but no tools": [user("Hi"), CALLED, RESULT, {"role": "assistant", "content": "Sunny."}, user("Thanks")],
-    "a call without words": [user("Hi"), {**CALLED, "content": None}, RESULT],
 }
 
 
@@ -324,6 +322,20 @@ def test_without_tools_the_prompt_is_the_one_of_the_models_own_template(
 ) -> None:
     assert prompt(model, messages=turns) == prompt(own, messages=turns)
     assert prompt(model, messages=turns, tools=[]) == prompt(own, messages=turns)
+
+
+def test_what_was_called_reaches_the_model_also_without_tools(model: LocalModel) -> None:
+    """Its own template would leave the calls out, and have results of nothing."""
+    assert prompt(model, messages=[user("Weather?"), {**CALLED, "content": None}, RESULT, user("Thanks")]) == (
+        "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
+        "<|im_start|>user\nWeather?<|im_end|>\n"
+        "<|im_start|>assistant\n<tool_call>\n"
+        '[{"name": "get_weather", "arguments": {"city": "Paris"}}, {"name": "now", "arguments": {}}]\n'
+        "</tool_call><|im_end|>\n"
+        "<|im_start|>user\n<tool_response>\nSunny\n</tool_response><|im_end|>\n"
+        "<|im_start|>user\nThanks<|im_end|>\n"
+        "<|im_start|>assistant\n"
+    )
 
 
 def test_without_tools_the_answer_is_the_one_under_the_models_own_template(model: LocalModel, own: LocalModel) -> None:
