@@ -277,6 +277,8 @@ class Request(Node):
     """The caller asked for the sealed form of reasoning by name. It gets it unasked too, wherever its dialect has a place."""
     legacy_functions: bool = False
     """The caller speaks `functions`/`function_call`, and wants its answer in those words."""
+    echo: bool = False
+    """The answer is to begin with the prompt (completions). The encoder of the answer sees to that, whatever the target."""
     paths: dict[str, Path] = {}
     """Where a field stands in the caller's body, for those that stand there under another name than here, so that
     a loss is told in the caller's words: `stop`, `max_tokens`, `user`, `parallel`, `effort`, ..."""

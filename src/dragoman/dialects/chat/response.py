@@ -8,14 +8,14 @@ from typing import Any, cast
 
 import msgspec
 
+from dragoman.dialects import lenient
 from dragoman.dialects.base import Reply
-from dragoman.dialects.chat import lenient
 from dragoman.dialects.chat.citations import decode_citation, encode_citation
 from dragoman.dialects.chat.errors import decode_error
 from dragoman.dialects.chat.reasoning import answered, call_extra, item_for_client, seal_of
-from dragoman.dialects.chat.usage import decode_usage, encode_usage, estimated_usage
 from dragoman.dialects.freetext import unwrapped
 from dragoman.dialects.openai_parts import data_url
+from dragoman.dialects.openai_usage import decode_usage, encode_usage, estimated_usage
 from dragoman.errors import UpstreamGarbled
 from dragoman.ir import carrier
 from dragoman.ir.events import Choice, Finish, FinishReason, Response, settled

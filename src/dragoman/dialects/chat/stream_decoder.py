@@ -19,12 +19,12 @@ from typing import Any, cast
 
 import msgspec
 
-from dragoman.dialects.chat import lenient
+from dragoman.dialects import lenient
 from dragoman.dialects.chat.citations import decode_citation
 from dragoman.dialects.chat.errors import decode_error
 from dragoman.dialects.chat.reasoning import Block, call_extra, part_of, seal_of, text_of
 from dragoman.dialects.chat.response import CallIds, arguments_text, call_body, content_parts, image_of, is_broken, reason_of
-from dragoman.dialects.chat.usage import decode_usage
+from dragoman.dialects.openai_usage import decode_usage
 from dragoman.errors import DragomanError, UpstreamGarbled
 from dragoman.ir.events import (
     Cited,
@@ -188,7 +188,11 @@ class StreamDecoder:
             if literal is not None:
                 mould = _Mould(data[: found.end()], data[literal.end() :], choice)
                 # The proof that this is the place, and not the same words somewhere else.
-                if _decode(mould.before + b'"in place"' + mould.after) == with_text("in place"):
+                try:
+                    proof = _decode(mould.before + b'"in place"' + mould.after)
+                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                    return None  # what is odd about the chunk stands outside the text
+                if proof == with_text("in place"):
                     return mould
         return None
 

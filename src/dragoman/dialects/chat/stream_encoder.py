@@ -18,8 +18,8 @@ from dragoman.dialects.base import Reply
 from dragoman.dialects.chat.errors import stream_error
 from dragoman.dialects.chat.reasoning import item_for_client
 from dragoman.dialects.chat.response import annotations_of, finish_of, image_block, is_wrapped, not_said, refusal_of
-from dragoman.dialects.chat.usage import encode_usage, estimated_usage
 from dragoman.dialects.freetext import unwrapped
+from dragoman.dialects.openai_usage import encode_usage, estimated_usage
 from dragoman.ir import carrier
 from dragoman.ir.events import Cited, Close, Delta, Event, Fault, Finish, Open, Ping, Sealed, Start
 from dragoman.ir.request import Image, Part, Reasoning, Refusal, Text, ToolCall, Unknown

@@ -12,7 +12,7 @@ from dragoman.dialects.base import Sniff
 from dragoman.dialects.chat.reasoning import FORMAT, native_item, token_of
 from dragoman.dialects.chat.response import is_broken
 from dragoman.dialects.chat.stream_decoder import ChunkDelta, read_chunk
-from dragoman.dialects.chat.usage import decode_usage
+from dragoman.dialects.openai_usage import decode_usage
 from dragoman.ir import carrier
 from dragoman.ir.usage import Usage
 from dragoman.wire.sse import Frame

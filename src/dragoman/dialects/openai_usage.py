@@ -1,5 +1,5 @@
-"""Usage between Chat Completions, where cached and reasoning tokens are counted within their totals, and the hub's
-disjoint buckets. Types: `openai.types.completion_usage`."""
+"""Usage as OpenAI's chat and text completions tell it, where cached and reasoning tokens are counted within their totals, and
+the hub's disjoint buckets. Types: `openai.types.completion_usage`."""
 
 from __future__ import annotations
 

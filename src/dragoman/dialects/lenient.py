@@ -16,7 +16,7 @@ _HALF = frozenset(chr(code) for code in range(0xD800, 0xDC00))
 _OTHER_HALF = frozenset(chr(code) for code in range(0xDC00, 0xE000))
 
 # The strings of a chunk that go on in the next one, and the way to them.
-_GROWING = frozenset({"content", "reasoning_content", "reasoning", "refusal", "arguments", "input"})
+_GROWING = frozenset({"content", "reasoning_content", "reasoning", "refusal", "arguments", "input", "text"})
 _WAY = _GROWING | {"choices", "delta", "message", "tool_calls", "function", "custom", "function_call"}
 
 
