@@ -64,6 +64,13 @@ STEPS: tuple[Scenario, ...] = (
     ),
     scenario("responses-step-3", Text("Done."), Usage(input=40, output=2), Finish()),
 )
+SCRIPT = scenario(
+    "responses-script",
+    Text("I look."),
+    ToolCall("functions__exec", {"input": "await tools.exec_command({cmd: 'ls'})"}, id="call_d"),
+    Usage(input=30, output=9),
+    Finish("tool_calls"),
+)
 CUT = scenario("responses-cut", Text(("Once upon ", "a time", Cut())), Usage(input=1, output=1))
 BREAKS = scenario("responses-breaks", Text(("Once ", "upon ", ErrorEvent("overloaded", "Busy."))), Usage(input=1, output=1))
 
@@ -89,7 +96,7 @@ class Person(BaseModel):
 @pytest.fixture(scope="module")
 def scripted() -> Iterator[ThreadedUpstream]:
     with ScriptedUpstream.in_thread() as server:
-        for one in (WEATHER, PERSON, CUT, BREAKS, *STEPS):
+        for one in (WEATHER, PERSON, CUT, BREAKS, SCRIPT, *STEPS):
             server.script(one, model=one.name)
         yield server
 
@@ -213,6 +220,19 @@ def test_codex_runs_a_whole_agentic_turn(gateway: Served, scripted: ThreadedUpst
         assert output in sent
     assert "dgm1" not in sent
     assert "mcp__tracker__find_tickets" in sent
+
+
+@pytest.mark.parametrize("dialect", [name for name in DIALECTS if name != "responses"])
+def test_tools_that_codex_puts_into_the_input_can_be_called(gateway: Served, scripted: ThreadedUpstream, dialect: str) -> None:
+    body: Any = json.loads((CORPUS / "codex-tools-in-input" / "request.json").read_bytes())
+    items = turn(gateway, {**body, "model": f"{dialect}/responses-script"})
+    sent = scripted.requests[-1].body.decode()
+    for name in ("functions__exec", "functions__wait", "clock__sleep", "collaboration__followup_task"):
+        assert f'"name":"{name}"' in sent
+    assert "dragoman-was-here" in sent
+    call = items[-1]
+    assert (call["type"], call["namespace"], call["name"]) == ("custom_tool_call", "functions", "exec")
+    assert call["input"] == "await tools.exec_command({cmd: 'ls'})"
 
 
 def test_what_a_messages_provider_signed_goes_back_to_it(gateway: Served, scripted: ThreadedUpstream) -> None:

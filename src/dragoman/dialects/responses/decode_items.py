@@ -42,7 +42,7 @@ _INPUT: Path = (None, "input")
 _RESULT_KEYS = ("output", "return_value", "content")
 """Where clients put the result of a call; the first is the API's."""
 
-_CALLERS_SIDE = frozenset({"mcp_approval_response", "compaction_trigger", "additional_tools", "configuration_update"})
+_CALLERS_SIDE = frozenset({"mcp_approval_response", "compaction_trigger", "configuration_update"})
 """Items that the caller adds. Of the others, those that end in `_output` are the caller's too."""
 
 
@@ -80,6 +80,11 @@ class Conversation:
             case "reasoning":
                 self._results = None
                 self._assistant(at).parts += _reasoning(fields)
+            case "additional_tools":
+                # They are among the request's tools already.
+                fields.left.pop("tools", None)
+                fields.left.pop("role", None)
+                self._beside(fields)
             case str():
                 self._unknown(native, kind, at)
             case other:

@@ -3,7 +3,7 @@ in `extras`, so that nothing is lost on the way."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -55,13 +55,14 @@ def decode_request(body: bytes) -> Request:
         fields = Fields({key: _decode(value) for key, value in raw.items()}, None)
         request = Request(model=_model(fields), dialect="responses", include_usage=True, paths=dict(_PATHS))
         _text(text, fields, request)
-        names = _tools(tools, request)
+        given = _input(fields)
+        names = _tools([(tools, (None, "tools")), *_later_tools(given)], request)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise malformed(body, error) from None
     instructions = fields.text("instructions")
     if instructions:
         request.system.append(Text(text=instructions, at=(None, "instructions")))
-    conversation = Conversation(_input(fields), names)
+    conversation = Conversation(given, names)
     request.system += conversation.system
     request.messages = conversation.messages
     request.tool_choice = _tool_choice(fields, names)
@@ -192,15 +193,31 @@ def _format(raw: msgspec.Raw, at: Path) -> Format | None:
 # ---------------------------------------------------------------- tools
 
 
-def _tools(natives: list[RawObject], request: Request) -> Names:
+Lists = list[tuple[list[RawObject], Path]]
+"""Lists of tools and where they stand."""
+
+
+def _later_tools(given: str | list[Any]) -> Lists:
+    """The tools that items of the input bring along (`additional_tools`), which is how Codex sends all of its own. Elsewhere
+    tools are there from the start or not at all."""
+    lists: Lists = []
+    for index, item in enumerate(given if isinstance(given, list) else ()):
+        if type(item) is dict and item.get("type") == "additional_tools":
+            at: Path = (((None, "input"), index), "tools")
+            lists.append((raw_objects(msgspec.Raw(msgspec.json.encode(cast("Any", item).get("tools"))), at), at))
+    return lists
+
+
+def _tools(lists: Lists, request: Request) -> Names:
     """The request's tools; those of a group come one by one, under names of their own."""
-    names = Names(_name_of(native) for native in natives if _kind_of(native) in {"function", "custom"})
-    for index, native in enumerate(natives):
-        at: Path = ((None, "tools"), index)
-        if _kind_of(native) == "namespace":
-            request.tools += _grouped(native, at, names, request)
-        else:
-            request.tools.append(_tool(native, at))
+    names = Names(_name_of(native) for natives, _ in lists for native in natives if _kind_of(native) in {"function", "custom"})
+    for natives, there in lists:
+        for index, native in enumerate(natives):
+            at: Path = (there, index)
+            if _kind_of(native) == "namespace":
+                request.tools += _grouped(native, at, names, request)
+            else:
+                request.tools.append(_tool(native, at))
     return names
 
 
