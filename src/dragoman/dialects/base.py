@@ -109,6 +109,21 @@ class Counting(msgspec.Struct, frozen=True):
     address: Callable[[str, str], str]
 
 
+class Joiner(Protocol):
+    """Puts the answers to parts of one request together: whole ones by `add` and `whole`, streams by `feed` of each one's
+    bytes, `next` between two of them, and `end`. Raises `UpstreamGarbled`."""
+
+    def add(self, body: bytes) -> None: ...
+
+    def whole(self) -> bytes: ...
+
+    def next(self) -> None: ...
+
+    def feed(self, data: bytes) -> bytes: ...
+
+    def end(self) -> bytes: ...
+
+
 class Way(msgspec.Struct, frozen=True):
     """What a path asks for, and the form of the dialect that answers it."""
 
@@ -140,7 +155,10 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
 
     Where model and stream stand in the path instead of the body: `locate` says what a path asks for, `asked` reads both off a
     request, `renamed` is a body for another model, `address(url, model, stream)` where to ask a provider. `counting` is how
-    tokens are counted, where the API can."""
+    tokens are counted, where the API can.
+
+    `apart(body)` takes a request apart that asks for several answers to several questions, which other APIs have no word
+    for: a body for each, and what puts their answers together; None for any other request."""
 
     name: str
     path: str
@@ -168,5 +186,6 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     renamed: Callable[[bytes, str], bytes] = swap_model
     address: Callable[[str, str, bool], str] = _as_it_is
     counting: Counting | None = None
+    apart: Callable[[bytes], tuple[list[bytes], Joiner] | None] | None = None
     encode_model: Callable[[ModelCard], bytes]
     encode_models: Callable[[Sequence[ModelCard], Mapping[str, str]], bytes]

@@ -13,6 +13,7 @@ from dragoman.dialects.base import Dialect
 from dragoman.dialects.completions.decode_request import decode_request
 from dragoman.dialects.completions.encode_request import encode_request
 from dragoman.dialects.completions.response import decode_response, encode_response
+from dragoman.dialects.completions.several import apart
 from dragoman.dialects.completions.stream import PING, StreamDecoder, StreamEncoder, stream_error
 from dragoman.dialects.completions.verbatim import ends, error_in_body, scrub, sniff, usage_of
 from dragoman.dialects.openai_errors import decode_error, encode_error
@@ -38,6 +39,7 @@ COMPLETIONS = Dialect(
     scrub=scrub,
     id_prefix="cmpl-",
     tool_names=0,
+    apart=apart,
     encode_model=encode_model,
     encode_models=encode_models,
 )
