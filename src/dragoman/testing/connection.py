@@ -206,6 +206,7 @@ class _Answer:
         self._request = request
         self._rendered = rendered
         wire = connection.wire
+        self._split = rendered.split or wire.split
         self._keeps = wire.keep_alive and request.keeps_alive and wire.framing != "close"
         single = all(isinstance(p, bytes | Stall) for p in rendered.parts[:-1]) and _bodies(rendered.parts) <= 1
         self._framing: Literal["length", "chunked", "close"] = "length" if single else "chunked"
@@ -234,10 +235,10 @@ class _Answer:
         if self._request.method == "HEAD":
             await self._connection.write(self._transport, head)
             return self._keeps
-        if self._connection.wire.split != "whole":
+        if self._split != "whole":
             await self._connection.write(self._transport, head)
             head = b""
-        for part in split_parts(self._rendered.parts, self._connection.wire.split):
+        for part in split_parts(self._rendered.parts, self._split):
             match part:
                 case bytes():
                     await self._send(part, head)

@@ -291,7 +291,7 @@ class Style(msgspec.Struct, frozen=True):
 class Scenario(msgspec.Struct, frozen=True):
     """`expected` is what a correct client concludes. `regular` is false for an answer that bends its dialect's rules, so
     that a client by the book may read it otherwise. `unary` is false where only the stream makes sense. `headers` are added
-    to the answer's."""
+    to the answer's. `split` is how its bytes are cut, where not as the upstream cuts all others (`Wire.split`)."""
 
     name: str
     steps: tuple[Step, ...]
@@ -302,6 +302,7 @@ class Scenario(msgspec.Struct, frozen=True):
     unary: bool = True
     style: Style = Style()
     headers: tuple[tuple[str, str], ...] = ()
+    split: str = ""
 
     @property
     def usage(self) -> Usage | None:
@@ -357,12 +358,13 @@ Part: TypeAlias = bytes | Stall | Cut | Reset | Repeat
 
 class Rendered(msgspec.Struct, frozen=True):
     """An answer as it goes over the wire: its parts in order, one `bytes` for each event (or for a whole body), between them
-    what else happens. `head` is what happens before the status line."""
+    what else happens. `head` is what happens before the status line. `split` as in `Scenario`."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
     parts: tuple[Part, ...]
     head: SlowHead | Cut | Reset | None = None
+    split: str = ""
 
     @property
     def body(self) -> bytes:

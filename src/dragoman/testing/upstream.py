@@ -298,7 +298,8 @@ class ScriptedUpstream:
             voice, ask = talk
             chosen = self._choose(request, ask.model)
             request.scenario = chosen.name
-            return voice.render(chosen, ask)
+            rendered = voice.render(chosen, ask)
+            return msgspec.structs.replace(rendered, split=chosen.split) if chosen.split else rendered
         if path.endswith("/messages/count_tokens") and request.method == "POST":
             # A crude count, but the same for the same body.
             return _json({"input_tokens": max(1, len(request.body) // 4)})
