@@ -2,6 +2,7 @@
 an `Outbound` (`wire/http.py`) and cancels it when the client leaves.
 
     POST /v1/messages, /v1/chat/completions    inference, in `pipeline.py`
+    POST /v1/completions                       the same, for texts to go on with
     POST /v1/messages/count_tokens             the provider's own count, or an estimate that says so
     POST /v1/explain/v1/messages, ...          what would become of it, in `explain.py`; also /v1/explain?dialect=messages
     POST /v1beta/models/{model}:{verb}         inference and counting where the model stands in the path
@@ -31,6 +32,7 @@ from dragoman.flow.call import Core, Report
 from dragoman.flow.counting import count
 from dragoman.flow.envelope import Caller, brings_own
 from dragoman.flow.passing import forward
+from dragoman.flow.several import each
 from dragoman.pipeline import Work, attend, infer
 from dragoman.route.target import PassThrough
 from dragoman.wire.http import Inbound, Outbound, RawHeaders
@@ -63,7 +65,9 @@ class Gateway:
     def __init__(self, core: Core, site: Site) -> None:
         self.core = core
         self.site = site
-        self._works: dict[str, tuple[Dialect, Work]] = {dialect.path: (dialect, infer) for dialect in core.dialects.values()}
+        self._works: dict[str, tuple[Dialect, Work]] = {
+            dialect.path: (dialect, infer if dialect.apart is None else each(infer)) for dialect in core.dialects.values()
+        }
         self._works["/v1/messages/count_tokens"] = core.dialects["messages"], count
         self._explain = explaining(site.price)
         self._located = [dialect.locate for dialect in core.dialects.values() if dialect.locate is not None]
@@ -109,7 +113,7 @@ class Gateway:
         raw = _EXPLAIN.sub("", inbound.raw_path.decode("latin-1"), count=1).encode("latin-1")
         asked = msgspec.structs.replace(inbound, path=inner, raw_path=raw)
         found = self._work(inner, asked)
-        if found is None or found[1] is not infer:
+        if found is None or found[1] is count:
             raise UnknownRoute(f"nothing is inferred at {inner}, so there is nothing to explain")
         return asked, (found[0], self._explain)
 

@@ -109,6 +109,7 @@ class Merge:
                 dialect="chat",
                 base_url="http://127.0.0.1:0/v1",
                 # Its Messages endpoint ignores structured outputs, which a translation to this one keeps.
+                also={"completions": "http://127.0.0.1:0/v1"},
                 auth="none",
                 local=True,
                 profile=Profile(

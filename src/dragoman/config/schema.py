@@ -214,7 +214,7 @@ _DIALECTS = {
     "openai_compatible": "chat",
     "chat_completions": "chat",
     "chat-completions": "chat",
-    "completions": "chat",
+    "text_completion": "completions",
     "openai-responses": "responses",
     "openai_responses": "responses",
     "google": "gemini",
@@ -349,6 +349,7 @@ class ProfileSection(msgspec.Struct, frozen=True, kw_only=True):
     seed_field: Text | None = None
     call_ids: Annotated[str, _choice(Literal["any", "nine"])] | None = None
     stream_usage: Yes | None = None
+    completions: Yes | None = None
     extra_sampling: Yes | None = None
     thinking_config: Annotated[str, _choice(Literal["level", "budget", "none"])] | None = None
     json_schema: Yes | None = None

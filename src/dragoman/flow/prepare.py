@@ -35,7 +35,8 @@ def way(call: Call, endpoint: Endpoint) -> tuple[Dialect, bool]:
     """The dialect for this endpoint, and whether the body goes there verbatim. Raises `UpstreamUnreachable`."""
     if not endpoint.urls:
         raise UpstreamUnreachable("the gateway speaks none of the dialects of this provider")
-    verbatim = call.dialect.name in endpoint.urls and not endpoint.profile.call_opening
+    opens_calls = endpoint.profile.call_opening and call.dialect.tool_names
+    verbatim = call.dialect.name in endpoint.urls and not opens_calls
     return (call.dialect if verbatim else call.core.dialects[next(iter(endpoint.urls))]), verbatim
 
 

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from dragoman import logs
 from dragoman.config import Config, ProviderConfig, TargetConfig
-from dragoman.dialects import DIALECTS
+from dragoman.dialects import EVERY
 from dragoman.dialects.base import ModelCard
 from dragoman.flow.access import KeyRing
 from dragoman.flow.call import Core, Report
@@ -46,7 +46,7 @@ class Engine:
         self.store = store_of(config.store, self.clock)
         core = Core(
             transport=self.transport,
-            dialects=DIALECTS,
+            dialects=EVERY,
             route=self.route,
             clock=self.clock,
             new_id=new_id,
@@ -88,7 +88,9 @@ class Engine:
     def _endpoints(self, target: TargetConfig) -> list[Endpoint]:
         """One for each of the provider's keys: when the first is refused or out of quota, the next is tried."""
         provider = target.provider
-        urls = {dialect: url for dialect in provider.row.dialects() if dialect in DIALECTS and (url := provider.url(dialect))}
+        urls = {dialect: url for dialect in provider.row.dialects() if dialect in EVERY and (url := provider.url(dialect))}
+        if not target.profile.completions:
+            urls.pop("completions", None)
         return [
             Endpoint(
                 provider=provider.name,
@@ -122,7 +124,7 @@ class Engine:
         return PassThrough(
             provider=provider.name,
             root=provider.row.native_root().rstrip("/"),
-            dialect=next((name for name in provider.row.dialects() if name in DIALECTS), "chat"),
+            dialect=next((name for name in provider.row.dialects() if name in EVERY), "chat"),
             auth=tuple(self._auths(provider, native=True)[0]),
             keyless=provider.ready and not provider.credentials,
             headers=tuple(_raw(provider.row.headers)),

@@ -100,6 +100,9 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     sealed: bool = True
     """Responses: reasoning comes sealed, to be replayed, where that is asked for (`reasoning.encrypted_content`)."""
 
+    completions: bool = True
+    """Completions: the model is served at that endpoint too, where its provider has one."""
+
     extra_sampling: bool = False
     """Chat: `top_k`, `min_p`, `repetition_penalty` are taken beside OpenAI's own parameters (vLLM, OpenRouter ...)."""
 

@@ -22,7 +22,7 @@ import msgspec
 
 from dragoman.ir.profile import Profile
 
-DialectName = Literal["messages", "chat", "responses", "gemini"]
+DialectName = Literal["messages", "chat", "responses", "gemini", "completions"]
 Auth = Literal["bearer", "x-api-key", "x-goog-api-key", "none"]
 
 PATHS: dict[DialectName, str] = {
@@ -30,6 +30,7 @@ PATHS: dict[DialectName, str] = {
     "chat": "/chat/completions",
     "responses": "/responses",
     "gemini": "/v1beta/models",
+    "completions": "/completions",
 }
 
 ANTHROPIC_VERSION = "2023-06-01"
@@ -198,10 +199,15 @@ _ROWS: tuple[Provider, ...] = (
         title="OpenAI",
         dialect="chat",
         base_url="https://api.openai.com/v1",
-        also={"responses": "https://api.openai.com/v1"},
+        also={"responses": "https://api.openai.com/v1", "completions": "https://api.openai.com/v1"},
         env=("OPENAI_API_KEY",),
         profile=Profile(max_tokens_field="max_completion_tokens", max_stop=4, custom_tools=True, allowed_tools=True),
         quirks=(
+            # Of what is still there, only these: https://developers.openai.com/api/reference/resources/completions
+            ("*", {"completions": False}),
+            ("gpt-3.5-turbo-instruct*", {"completions": True, "max_output_tokens": 2048}),
+            ("davinci-002", {"completions": True, "max_output_tokens": 8192}),
+            ("babbage-002", {"completions": True, "max_output_tokens": 8192}),
             # Free-text tools came with GPT-5: https://developers.openai.com/api/docs/guides/function-calling#custom-tools
             ("gpt-[34]*", {"custom_tools": False}),
             ("chatgpt-*", {"custom_tools": False}),
@@ -253,7 +259,11 @@ _ROWS: tuple[Provider, ...] = (
         title="OpenRouter",
         dialect="chat",
         base_url="https://openrouter.ai/api/v1",
-        also={"messages": "https://openrouter.ai/api", "responses": "https://openrouter.ai/api/v1"},
+        also={
+            "messages": "https://openrouter.ai/api",
+            "responses": "https://openrouter.ai/api/v1",
+            "completions": "https://openrouter.ai/api/v1",
+        },
         root="https://openrouter.ai/api",
         env=("OPENROUTER_API_KEY",),
         profile=Profile(
@@ -456,6 +466,7 @@ _ROWS: tuple[Provider, ...] = (
         title="Together AI",
         dialect="chat",
         base_url="https://api.together.xyz/v1",
+        also={"completions": "https://api.together.xyz/v1"},
         env=("TOGETHER_API_KEY", "TOGETHERAI_API_KEY", "TOGETHER_AI_API_KEY"),
         profile=Profile(extra_sampling=True),
         docs="https://docs.together.ai",
@@ -473,7 +484,11 @@ _ROWS: tuple[Provider, ...] = (
         title="Fireworks AI",
         dialect="chat",
         base_url="https://api.fireworks.ai/inference/v1",
-        also={"messages": "https://api.fireworks.ai/inference", "responses": "https://api.fireworks.ai/inference/v1"},
+        also={
+            "messages": "https://api.fireworks.ai/inference",
+            "responses": "https://api.fireworks.ai/inference/v1",
+            "completions": "https://api.fireworks.ai/inference/v1",
+        },
         root="https://api.fireworks.ai",
         env=("FIREWORKS_API_KEY", "FIREWORKS_AI_API_KEY"),
         profile=Profile(extra_sampling=True, max_stop=4),
@@ -492,6 +507,7 @@ _ROWS: tuple[Provider, ...] = (
         title="Cerebras",
         dialect="chat",
         base_url="https://api.cerebras.ai/v1",
+        also={"completions": "https://api.cerebras.ai/v1"},
         env=("CEREBRAS_API_KEY",),
         profile=Profile(max_tokens_field="max_completion_tokens", max_stop=4),
         docs="https://inference-docs.cerebras.ai",
@@ -598,6 +614,7 @@ _ROWS: tuple[Provider, ...] = (
         title="Nebius Token Factory",
         dialect="chat",
         base_url="https://api.tokenfactory.nebius.com/v1",
+        also={"completions": "https://api.tokenfactory.nebius.com/v1"},
         env=("NEBIUS_API_KEY",),
         profile=Profile(extra_sampling=True),
         docs="https://docs.tokenfactory.nebius.com",
@@ -614,7 +631,7 @@ _ROWS: tuple[Provider, ...] = (
         title="Novita AI",
         dialect="chat",
         base_url="https://api.novita.ai/openai/v1",
-        also={"messages": "https://api.novita.ai/anthropic"},
+        also={"messages": "https://api.novita.ai/anthropic", "completions": "https://api.novita.ai/openai/v1"},
         root="https://api.novita.ai",
         env=("NOVITA_API_KEY",),
         profile=Profile(extra_sampling=True),
@@ -632,6 +649,7 @@ _ROWS: tuple[Provider, ...] = (
         title="DeepInfra",
         dialect="chat",
         base_url="https://api.deepinfra.com/v1/openai",
+        also={"completions": "https://api.deepinfra.com/v1/openai"},
         root="https://api.deepinfra.com",
         env=("DEEPINFRA_API_KEY", "DEEPINFRA_TOKEN"),
         profile=Profile(extra_sampling=True, max_stop=16),
@@ -727,7 +745,11 @@ _ROWS: tuple[Provider, ...] = (
         title="Ollama",
         dialect="chat",
         base_url="http://127.0.0.1:11434/v1",
-        also={"messages": "http://127.0.0.1:11434", "responses": "http://127.0.0.1:11434/v1"},
+        also={
+            "messages": "http://127.0.0.1:11434",
+            "responses": "http://127.0.0.1:11434/v1",
+            "completions": "http://127.0.0.1:11434/v1",
+        },
         local=True,
         env=("OLLAMA_API_KEY",),
         # `tool_choice` is not among the fields it reads. https://docs.ollama.com/api/openai-compatibility
@@ -739,7 +761,11 @@ _ROWS: tuple[Provider, ...] = (
         title="vLLM",
         dialect="chat",
         base_url="http://127.0.0.1:8000/v1",
-        also={"messages": "http://127.0.0.1:8000", "responses": "http://127.0.0.1:8000/v1"},
+        also={
+            "messages": "http://127.0.0.1:8000",
+            "responses": "http://127.0.0.1:8000/v1",
+            "completions": "http://127.0.0.1:8000/v1",
+        },
         local=True,
         env=("VLLM_API_KEY",),
         profile=Profile(extra_sampling=True),
@@ -751,7 +777,11 @@ _ROWS: tuple[Provider, ...] = (
         title="LM Studio",
         dialect="chat",
         base_url="http://127.0.0.1:1234/v1",
-        also={"messages": "http://127.0.0.1:1234", "responses": "http://127.0.0.1:1234/v1"},
+        also={
+            "messages": "http://127.0.0.1:1234",
+            "responses": "http://127.0.0.1:1234/v1",
+            "completions": "http://127.0.0.1:1234/v1",
+        },
         local=True,
         env=("LM_STUDIO_API_KEY", "LM_API_TOKEN"),
         profile=Profile(extra_sampling=True),
@@ -763,7 +793,11 @@ _ROWS: tuple[Provider, ...] = (
         title="llama.cpp",
         dialect="chat",
         base_url="http://127.0.0.1:8080/v1",
-        also={"messages": "http://127.0.0.1:8080", "responses": "http://127.0.0.1:8080/v1"},
+        also={
+            "messages": "http://127.0.0.1:8080",
+            "responses": "http://127.0.0.1:8080/v1",
+            "completions": "http://127.0.0.1:8080/v1",
+        },
         local=True,
         env=("LLAMACPP_API_KEY",),
         profile=Profile(extra_sampling=True, reasoning_replay="reasoning_content"),
@@ -775,7 +809,11 @@ _ROWS: tuple[Provider, ...] = (
         title="SGLang",
         dialect="chat",
         base_url="http://127.0.0.1:30000/v1",
-        also={"messages": "http://127.0.0.1:30000", "responses": "http://127.0.0.1:30000/v1"},
+        also={
+            "messages": "http://127.0.0.1:30000",
+            "responses": "http://127.0.0.1:30000/v1",
+            "completions": "http://127.0.0.1:30000/v1",
+        },
         local=True,
         env=("SGLANG_API_KEY",),
         profile=Profile(extra_sampling=True),
