@@ -17,6 +17,9 @@ from dragoman.errors import ConfigError
 At = tuple[str | int, ...]
 """A place in the file as its author wrote it: `("providers", "openai", "timeout")`."""
 
+_MOST_LINES = 100_000
+"""Settings in one file. An alias stands for all it names, and aliases of aliases grow without end in few bytes."""
+
 SUFFIXES = (".yaml", ".yml", ".toml", ".json")
 
 
@@ -57,6 +60,10 @@ def _yaml(text: str, source: str, lines: dict[At, int], duplicates: list[tuple[A
             if node is None:
                 return None
             _walk(node, (), lines, duplicates, set())
+            if len(lines) > _MOST_LINES:
+                raise ConfigError(
+                    f"{source}: the file has more than {_MOST_LINES} settings (aliases count wherever they stand)"
+                )
             return loader.construct_document(node)
         finally:
             loader.dispose()
@@ -68,10 +75,14 @@ def _yaml(text: str, source: str, lines: dict[At, int], duplicates: list[tuple[A
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise ConfigError(f"{source}:{line}: not valid YAML: it holds the character {error.character:#04x}") from error
+    except RecursionError:
+        raise ConfigError(f"{source}: not valid YAML: it is nested too deeply") from None
+    except ValueError as error:  # a date or a number that is none
+        raise ConfigError(f"{source}: not valid YAML: {error}") from error
 
 
 def _walk(node: yaml.Node, at: At, lines: dict[At, int], duplicates: list[tuple[At, str]], above: set[int]) -> None:
-    if id(node) in above:  # an anchor that contains itself
+    if id(node) in above or len(lines) > _MOST_LINES:  # an anchor that contains itself, or others by the million
         return
     above = above | {id(node)}
     if isinstance(node, yaml.MappingNode):
@@ -104,6 +115,9 @@ def _json(text: str, source: str, duplicates: list[tuple[At, str]]) -> Any:
         return json.loads(text, object_pairs_hook=pairs)
     except json.JSONDecodeError as error:
         raise ConfigError(f"{source}:{error.lineno}: not valid JSON: {error.msg} (column {error.colno})") from error
+    except (ValueError, RecursionError) as error:
+        what = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise ConfigError(f"{source}: not valid JSON: {what}") from error
 
 
 def _toml(text: str, source: str) -> Any:
@@ -116,6 +130,9 @@ def _toml(text: str, source: str) -> Any:
             raise ConfigError(f"{source}: not valid TOML: {what}") from error
         what = what.replace(where.group(0), "")
         raise ConfigError(f"{source}:{where.group(1)}: not valid TOML: {what} (column {where.group(2)})") from error
+    except (ValueError, RecursionError) as error:
+        what = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise ConfigError(f"{source}: not valid TOML: {what}") from error
 
 
 def _kind(value: object) -> str:

@@ -194,7 +194,7 @@ def _said(native: dict[str, Any]) -> _Said:
     said = _Said(message=_message(native)[:_MOST])
     code, kind, status, param = (native.get(key) for key in ("code", "type", "status", "param"))
     if isinstance(code, str) and code:
-        if code.isdigit():
+        if len(code) == 3 and code.isdecimal():
             code = int(code)
         else:
             said.code = code

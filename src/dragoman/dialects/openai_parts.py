@@ -109,7 +109,7 @@ def fits_strict(schema: msgspec.Raw) -> bool:
     """Whether a schema is in OpenAI's strict subset, as far as objects go: closed, and every member required."""
     try:
         return _closed(msgspec.json.decode(schema))
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
 
 
@@ -123,7 +123,8 @@ def _closed(schema: Any) -> bool:
     if native.get("type") == "object" or isinstance(properties, dict):
         members = set(cast("Block", properties)) if isinstance(properties, dict) else set[str]()
         required = native.get("required")
-        if native.get("additionalProperties") is not False or members - set(cast("list[str]", required or [])):
+        named = cast("list[Any]", required) if isinstance(required, list) else []
+        if native.get("additionalProperties") is not False or not all(name in named for name in members):
             return False
     for key, value in native.items():
         if key in {"properties", "$defs", "definitions"} and isinstance(value, dict):

@@ -58,8 +58,11 @@ def swap_model(body: bytes, model: str) -> bytes:
 
 
 def fields_of(body: bytes) -> dict[str, msgspec.Raw]:
-    """The top-level members of a JSON object, their values unread."""
+    """The top-level members of a JSON object, their values unread. The body is UTF-8 throughout: what is left unread and goes
+    out again (a schema) would not be checked by anybody else."""
     try:
+        if not body.isascii():
+            body.decode()
         return _fields.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise malformed(body, error) from None

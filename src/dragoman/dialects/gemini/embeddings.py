@@ -19,7 +19,7 @@ from dragoman.dialects.gemini.paths import bare_model
 from dragoman.dialects.shape import wrong
 from dragoman.errors import MalformedBody, UpstreamGarbled
 from dragoman.ir.request import Extras, Image, Node, Part, Text
-from dragoman.wire.body import fields_of
+from dragoman.wire.body import fields_of, malformed
 from dragoman.wire.json import loads
 
 Block = dict[str, Any]
@@ -52,15 +52,21 @@ class Embedded(msgspec.Struct):
 # ---------------------------------------------------------------- requests
 
 
-def decode_embed(body: bytes) -> Embed:
+def _read(body: bytes) -> Any:
     fields_of(body)
-    return _embed(Names(msgspec.json.decode(body), None))
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise malformed(body, error) from None
+
+
+def decode_embed(body: bytes) -> Embed:
+    return _embed(Names(_read(body), None))
 
 
 def decode_batch(body: bytes) -> list[Embed]:
     """Raises `MalformedBody` also for a batch of nothing."""
-    fields_of(body)
-    fields = Names(msgspec.json.decode(body), None)
+    fields = Names(_read(body), None)
     at = fields.path("requests")
     natives = fields.array("requests")
     if not natives:

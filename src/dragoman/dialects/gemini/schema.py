@@ -257,7 +257,7 @@ class _Compiling:
             key = unquote(step).replace("~1", "/").replace("~0", "~")
             if isinstance(found, dict):
                 found = cast("Schema", found).get(key)
-            elif isinstance(found, list) and key.isdecimal() and int(key) < len(cast("list[Any]", found)):
+            elif isinstance(found, list) and key.isdecimal() and len(key) < _LONGEST_NUMBER and int(key) < len(found):
                 found = cast("list[Any]", found)[int(key)]
             else:
                 return None
@@ -346,7 +346,8 @@ class _Compiling:
         """A keyword that is not taken, in words."""
         if value in (None, False, [], {}) and key not in {"const", "default", "enum"}:
             return
-        node.words.append(_WORDS.get(key, key + ": {}").format(_shown(value)))
+        words = _WORDS.get(key)
+        node.words.append(words.format(_shown(value)) if words is not None else f"{_shown(key)}: {_shown(value)}")
         self.notes.append(((*node.where, key), ""))
 
     # ------------------------------------------------------------ keywords
@@ -550,6 +551,9 @@ def _shown(value: Any) -> str:
 
 # ---------------------------------------------------------------- the other way
 
+_LONGEST_NUMBER = 19
+"""Digits. Python refuses to read numbers of thousands."""
+
 _AS_NUMBER = frozenset({"minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties"})
 _ONE_SCHEMA = frozenset({"items", "additionalProperties"})
 _NAMED_SCHEMAS = frozenset({"properties", "defs", "$defs"})
@@ -582,7 +586,7 @@ def openapi_to_json(native: Any, depth: int = 0) -> Any:
             nullable = value is True
         elif key == "format" and value == "enum":
             continue
-        elif key in _AS_NUMBER and isinstance(value, str) and value.isdecimal():
+        elif key in _AS_NUMBER and isinstance(value, str) and value.isdecimal() and len(value) < _LONGEST_NUMBER:
             out[key] = int(value)
         elif key in _ONE_SCHEMA:
             out[key] = openapi_to_json(value, depth + 1)

@@ -32,7 +32,7 @@ from dragoman.ir.events import (
     settled,
 )
 from dragoman.ir.request import Part, Reasoning, Text, ToolCall
-from dragoman.wire.json import Halves, clean, loads
+from dragoman.wire.json import Halves, clean, loads, whole_text
 from dragoman.wire.sse import Frame
 
 Block = dict[str, Any]
@@ -316,4 +316,4 @@ def _is_text(part: Any) -> bool:
 
 
 def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
+    return whole_text(value) if isinstance(value, str) else ""

@@ -6,6 +6,7 @@ from typing import Any, Literal, cast
 
 import msgspec
 
+from dragoman.dialects.raw import raw_objects, schema_of
 from dragoman.dialects.shape import Fields, wrong
 from dragoman.errors import MalformedBody
 from dragoman.ir import carrier
@@ -46,7 +47,6 @@ class _PlainTool(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
 
 _plain_tools = msgspec.json.Decoder(list[_PlainTool])
-_tool_list = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 _encode = msgspec.json.Encoder().encode
 
 # Where fields stand whose name here is not the hub's.
@@ -67,6 +67,7 @@ def decode_request(body: bytes) -> Request:
     tools_raw = raw.pop("tools", None)
     try:
         fields = Fields({key: msgspec.json.decode(value) for key, value in raw.items()}, None)
+        tools = _tools(tools_raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise malformed(body, error) from None
     messages = fields.array("messages")
@@ -81,7 +82,7 @@ def decode_request(body: bytes) -> Request:
         include_usage=True,
         system=_system(fields.any("system"), (None, "system")),
         messages=[_message(native, ((None, "messages"), index)) for index, native in enumerate(messages)],
-        tools=_tools(tools_raw),
+        tools=tools,
         sampling=Sampling(
             temperature=fields.number("temperature"), top_p=fields.number("top_p"), top_k=fields.integer("top_k")
         ),
@@ -115,13 +116,13 @@ def _system(native: Any, at: Path) -> list[Text]:
 def _message(native: Any, at: Path) -> Message:
     fields = Fields(native, at)
     role = fields.any("role")
-    if role not in {"user", "assistant", "system"}:
+    if role not in ("user", "assistant", "system"):  # whatever it is: a set would ask for its hash
         path = path_text((at, "role"))
         raise MalformedBody(f"{path}: expected user, assistant or system, got {role!r}", param=path)
     parts = _content(fields.any("content"), (at, "content"))
     if role == "assistant":
         parts = _unpack_ids(parts)
-    return Message(role=cast("Literal['user', 'assistant', 'system']", role), parts=parts, at=at, extras=fields.rest())
+    return Message(role=role, parts=parts, at=at, extras=fields.rest())
 
 
 def _content(native: Any, at: Path) -> list[Part]:
@@ -300,18 +301,14 @@ def _tools(raw: msgspec.Raw | None) -> list[Tool]:
         return [_plain_tool(tool, ((None, "tools"), index)) for index, tool in enumerate(_plain_tools.decode(raw))]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass  # and now with every question asked
-    try:
-        natives = _tool_list.decode(raw)
-    except (msgspec.DecodeError, RecursionError):
-        raise wrong((None, "tools"), "an array of objects", msgspec.json.decode(raw)) from None
-    return [_tool(native, ((None, "tools"), index)) for index, native in enumerate(natives)]
+    return [_tool(native, ((None, "tools"), index)) for index, native in enumerate(raw_objects(raw, (None, "tools")))]
 
 
 def _plain_tool(tool: _PlainTool, at: Path) -> Tool:
     return Tool(
         name=tool.name,
         description=tool.description,
-        schema=tool.input_schema,
+        schema=schema_of(tool.input_schema, (at, "input_schema")) if tool.input_schema else tool.input_schema,
         strict=tool.strict,
         dialect="messages",
         cache=None if tool.cache_control is None else _cache(tool.cache_control, (at, "cache_control")),
@@ -331,7 +328,7 @@ def _tool(native: dict[str, msgspec.Raw], at: Path) -> Tool:
     return Tool(
         name=fields.need_text("name"),
         description=fields.text("description"),
-        schema=schema if schema is not None else msgspec.Raw(b""),
+        schema=schema_of(schema, (at, "input_schema")),
         strict=fields.flag("strict"),
         dialect="messages",
         cache=_cache(fields.any("cache_control"), (at, "cache_control")),

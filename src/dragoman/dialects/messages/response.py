@@ -9,7 +9,7 @@ import msgspec
 from dragoman.dialects import freetext
 from dragoman.dialects.base import Reply
 from dragoman.dialects.messages.decode_request import decode_citation
-from dragoman.errors import UpstreamGarbled
+from dragoman.errors import MalformedBody, UpstreamGarbled
 from dragoman.ir import carrier
 from dragoman.ir.events import Choice, Finish, FinishReason, Response, settled
 from dragoman.ir.request import Citation, Part, Reasoning, Refusal, Seal, Text, ToolCall, Unknown
@@ -50,20 +50,24 @@ def decode_response(body: bytes, issuer: str) -> Response:
         blocks = _blocks.decode(raw.pop("content"))
         message: Block = {key: msgspec.json.decode(value) for key, value in raw.items()}
         parts = [_part(block, issuer) for block in blocks]
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError, MalformedBody) as error:
         raise UpstreamGarbled(f"the answer is not a Messages response: {error}") from None
     if message.get("type", "message") != "message":
         raise UpstreamGarbled(f"the answer is of type {message['type']!r}, not a message")
     calls = [index for index, part in enumerate(parts) if isinstance(part, ToolCall)]
-    reason = REASON_OF_STOP.get(message.get("stop_reason") or "", "stop")
+    reason = REASON_OF_STOP.get(text_of(message.get("stop_reason")) or "", "stop")
     details = message.get("stop_details") or {}
     finish = Finish(
         settled(reason, calls=bool(calls), broken=False),
-        stop_sequence=message.get("stop_sequence"),
-        explanation=details.get("explanation") if isinstance(details, dict) else None,
+        stop_sequence=text_of(message.get("stop_sequence")),
+        explanation=text_of(details.get("explanation")) if isinstance(details, dict) else None,
     )
     usage = decode_usage(message.get("usage"))
     return Response(str(message.get("id") or ""), str(message.get("model") or ""), [Choice(parts, finish)], usage)
+
+
+def text_of(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _part(raw: dict[str, msgspec.Raw], issuer: str) -> Part:
@@ -81,7 +85,8 @@ def skeleton(block: Block, issuer: str) -> Part:
     """The part of a content block of an answer, as far as the block tells it."""
     match block.get("type"):
         case "text":
-            citations = [decode_citation(item, None) for item in block.get("citations") or ()]
+            natives = block.get("citations")
+            citations = [decode_citation(item, None) for item in natives] if isinstance(natives, list) else []
             return Text(text=str(block.get("text") or ""), citations=citations)
         case "thinking":
             signature = block.get("signature")

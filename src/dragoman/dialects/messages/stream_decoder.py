@@ -14,16 +14,25 @@ import msgspec
 
 from dragoman.dialects.messages.decode_request import decode_citation
 from dragoman.dialects.messages.errors import decode_error
-from dragoman.dialects.messages.response import REASON_OF_STOP, decode_usage, skeleton
-from dragoman.errors import UpstreamGarbled
+from dragoman.dialects.messages.response import REASON_OF_STOP, decode_usage, skeleton, text_of
+from dragoman.errors import MalformedBody, UpstreamGarbled
 from dragoman.ir.events import Cited, Close, Delta, Event, Fault, Finish, FinishReason, Open, Ping, Sealed, Start, settled
 from dragoman.ir.request import Part, Reasoning, Seal, Text, ToolCall, Unknown
 from dragoman.ir.usage import Usage
-from dragoman.wire.json import Halves, loads
+from dragoman.wire.json import Halves, clean, loads
 from dragoman.wire.partial import arguments_object, whole
 from dragoman.wire.sse import Frame
 
 _encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
+
+_TEXTS = ("text_delta", "thinking_delta", "input_json_delta")
+
+
+def _odd(data: Any) -> Any:
+    """An event that is not JSON by the book. Only in a text may half a character stand: the next event brings the other."""
+    delta = data.get("delta") if isinstance(data, dict) else None
+    return data if isinstance(delta, dict) and delta.get("type") in _TEXTS else clean(data)
 
 
 class _Block:
@@ -60,14 +69,17 @@ class StreamDecoder:
         if self._over:
             return []
         try:
-            data = loads(frame.data)
-        except ValueError:
-            return self._fault(UpstreamGarbled(f"an event of the stream is not JSON: {frame.data[:80]!r}"))
+            data = _decode(frame.data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            try:
+                data = _odd(loads(frame.data))
+            except (ValueError, RecursionError):
+                return self._fault(UpstreamGarbled(f"an event of the stream is not JSON: {frame.data[:80]!r}"))
         if not isinstance(data, dict):
             return self._fault(UpstreamGarbled(f"an event of the stream is not a JSON object: {frame.data[:80]!r}"))
         try:
             return self._event(str(data.get("type") or frame.event), data, frame)
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError, MalformedBody) as error:
             return self._fault(UpstreamGarbled(f"an event of the stream has a wrong shape ({error!r}): {frame.data[:80]!r}"))
 
     def _event(self, kind: str, data: dict[str, Any], frame: Frame) -> list[Event]:
@@ -155,7 +167,7 @@ class StreamDecoder:
             block = self._open[data["index"]]
         if block.native is not None:
             if kind == "input_json_delta":
-                block.arguments.append(delta["partial_json"])
+                block.arguments.append(block.halves.join(delta["partial_json"]))
         elif kind == "text_delta":
             events.append(Delta(block.index, block.halves.join(delta["text"])))
         elif kind == "input_json_delta":
@@ -164,7 +176,7 @@ class StreamDecoder:
             events.append(Delta(block.index, piece))
         elif kind == "thinking_delta":
             events.append(Delta(block.index, block.halves.join(delta["thinking"])))
-        elif kind == "signature_delta":
+        elif kind == "signature_delta" and isinstance(delta["signature"], str):
             events.append(Sealed(block.index, Seal(delta["signature"], self._issuer, "messages")))
         elif kind == "citations_delta":
             events.append(Cited(block.index, decode_citation(delta["citation"], None)))
@@ -200,9 +212,9 @@ class StreamDecoder:
         delta = data.get("delta") or {}
         if delta.get("stop_reason"):
             self._reason = REASON_OF_STOP.get(delta["stop_reason"], "stop")
-            self._stop_sequence = delta.get("stop_sequence")
+            self._stop_sequence = text_of(delta.get("stop_sequence"))
             details = delta.get("stop_details")
-            self._explanation = details.get("explanation") if isinstance(details, dict) else None
+            self._explanation = text_of(details.get("explanation")) if isinstance(details, dict) else None
 
     def _finish(self) -> list[Event]:
         self._over = True

@@ -179,7 +179,7 @@ class StreamEncoder:
             "tool_use": b'{"type":"input_json_delta","partial_json":',
             "thinking": b'{"type":"thinking_delta","thinking":',
             "text": b'{"type":"text_delta","text":',
-        }.get(str(block["type"]), b"")
+        }.get(str(block.get("type")), b"")
         number = b"%d" % self._index
         live.head = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":' + number + b',"delta":' + delta
         return _event("content_block_start", {"index": self._index, "content_block": block})

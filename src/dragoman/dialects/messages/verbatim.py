@@ -9,6 +9,7 @@ import msgspec
 
 from dragoman.dialects.base import Sniff
 from dragoman.dialects.messages.response import decode_usage
+from dragoman.errors import UpstreamGarbled
 from dragoman.ir import carrier
 from dragoman.ir.usage import Usage
 from dragoman.wire.sse import Frame, SseParser
@@ -45,9 +46,9 @@ def sniff(frame: Frame) -> Sniff:
             kind = _type.decode(frame.data).type
         if kind == "content_block_start":
             block = _start.decode(frame.data).content_block
-            empty = block.get("type") in {"text", "thinking"} and not (block.get("text") or block.get("thinking"))
+            empty = block.get("type") in ("text", "thinking") and not (block.get("text") or block.get("thinking"))
             return "wait" if empty else "content"
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return "content"
     if kind == "error":
         return "error"
@@ -81,10 +82,11 @@ def usage_of(head: bytes, tail: bytes) -> Usage | None:
             for frame in SseParser().feed(part + b"\n\n"):
                 if b'"usage"' in frame.data:
                     found = _counted.decode(frame.data)
-                    native = found.usage or (found.message or {}).get("usage") or {}
-                    counts.update({key: value for key, value in native.items() if value is not None})
+                    native = found.usage or (found.message or {}).get("usage")
+                    if isinstance(native, dict):
+                        counts.update({key: value for key, value in native.items() if value is not None})
         return decode_usage(counts) if counts else None
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, UpstreamGarbled):
         return None
 
 
@@ -95,7 +97,7 @@ def scrub(body: bytes, issuer: str) -> bytes:  # noqa: ARG001 - the dialect's si
         request = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return body
-    messages = request.get("messages")
+    messages = request.get("messages") if isinstance(request, dict) else None
     if not isinstance(messages, list):
         return body
     kept: list[Any] = []

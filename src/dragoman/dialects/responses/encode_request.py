@@ -78,7 +78,7 @@ class _Encoding:
 
     def opening(self, body: Block) -> None:
         """Without any item a request is refused, unless it goes on from something stored."""
-        if body["input"] or self.native or "instructions" not in body:
+        if body["input"] or self.native or "instructions" not in body or not self.request.system:
             return
         body["input"] = [{"type": "message", "role": "user", "content": body.pop("instructions")}]
         self.ledger.add(self.request.system[-1].at, None, "instructions alone are sent as the user's turn", "degraded")
