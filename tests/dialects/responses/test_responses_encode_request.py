@@ -528,7 +528,7 @@ def settled(value: Any) -> Any:
 
 
 # Told in other words on purpose: ids that are none, results in other shapes, the older name of a field.
-OTHERWISE = {"tool-ids", "extension-results", "reasoning-older", "future-fields", "codex"}
+OTHERWISE = {"tool-ids", "extension-results", "reasoning-older", "future-fields", "codex", "codex-tools-in-input"}
 SAME = sorted(path.name for path in CORPUS.iterdir() if path.name not in OTHERWISE)
 
 
