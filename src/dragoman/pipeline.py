@@ -98,6 +98,7 @@ async def infer(call: Call) -> None:
 
 async def _attempt(call: Call, attempt: Attempt) -> Outcome:
     endpoint, report = attempt.endpoint, call.report
+    call.endpoint = endpoint
     upstream, verbatim = way(call, endpoint)
     report.provider, report.target, report.upstream_dialect = endpoint.provider, endpoint.model, upstream.name
     report.tier = "verbatim" if verbatim else "translated"

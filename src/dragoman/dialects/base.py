@@ -41,7 +41,8 @@ class Reply(msgspec.Struct):
 
     `created` is in seconds since 1970, `fallback_id` a fresh id for a provider that gave none. `input_estimate`
     and the length of what is said (in the encoder) stand in for a usage that nobody counted, in tokens. `request_id` is told
-    with an error within the answer."""
+    with an error within the answer. `own_id` is the answer's id, whatever the provider calls it, if the caller knows it
+    already."""
 
     request: Request
     model: str
@@ -51,6 +52,7 @@ class Reply(msgspec.Struct):
     issuer: str
     ledger: Ledger
     request_id: str = ""
+    own_id: str = ""
 
 
 class ModelCard(msgspec.Struct, frozen=True):

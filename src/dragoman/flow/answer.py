@@ -58,6 +58,10 @@ class Answer:
         self.finished = False
         self.status = 0
 
+    def through(self, tap: Callable[[Outbound], Outbound]) -> None:
+        """From now on everything passes through this on its way to the caller."""
+        self._out = tap(self._out)
+
     async def ping(self) -> None:
         """Tell a waiting client that its answer is still coming. Only between events, only on streams."""
         if self.stream and self._dialect.ping:

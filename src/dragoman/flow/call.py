@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -67,6 +67,34 @@ class Core(msgspec.Struct, kw_only=True):
     ping_every: float = 15.0
 
 
+class Kept(Protocol):
+    """What the gateway keeps of a request, or what the request goes on from (the package `stored`). A request that has
+    none is answered and forgotten."""
+
+    answer_id: str
+    """The id that the answer must have; empty: whatever it gets."""
+
+    def among(self, endpoints: list[Endpoint]) -> list[Endpoint]:
+        """Those that the request can go to. Raises the sentence that says why there is none."""
+        ...
+
+    def lets_through(self, endpoint: Endpoint) -> bool:
+        """Whether a body in the endpoint's own dialect may go there verbatim."""
+        ...
+
+    def told(self) -> Request:
+        """The request as the caller put it, which the answer echoes."""
+        ...
+
+    def sent(self, request: Request, *, native: bool) -> Request:
+        """The request as an endpoint gets it. `native`: it is of the caller's own dialect."""
+        ...
+
+    def placed(self, ledger: Ledger) -> None:
+        """Name the losses by their places in the caller's own body."""
+        ...
+
+
 class Call:
     """One request under way."""
 
@@ -76,8 +104,10 @@ class Call:
         "core",
         "deadline",
         "dialect",
+        "endpoint",
         "first",
         "inbound",
+        "kept",
         "model",
         "names",
         "report",
@@ -92,6 +122,9 @@ class Call:
         self.answer = answer
         self.report = report
         self.model = ""
+        self.kept: Kept | None = None
+        self.endpoint: Endpoint | None = None
+        """The one that is being tried, or has answered."""
         self.first = ""
         """The provider with which the route begins."""
         self.names: dict[str, str] = {}
@@ -201,7 +234,7 @@ def reply_for(call: Call, sent: Sent) -> Reply:
     """What the caller's dialect must know to answer."""
     request = call.request()
     return Reply(
-        request=request,
+        request=request if call.kept is None else call.kept.told(),
         model=sent.endpoint.model,
         created=int(call.core.clock.time()),
         fallback_id=call.dialect.id_prefix + call.core.new_id(),
@@ -209,6 +242,7 @@ def reply_for(call: Call, sent: Sent) -> Reply:
         issuer=sent.endpoint.issuer,
         ledger=sent.ledger,
         request_id=call.report.request_id,
+        own_id=call.kept.answer_id if call.kept is not None else "",
     )
 
 

@@ -28,7 +28,8 @@ def begin(call: Call) -> list[Endpoint]:
     call.deadline = call.report.started + max(endpoint.timeouts.total for endpoint in route.endpoints)
     call.first = route.endpoints[0].provider
     # Several keys of one provider are no choice where the caller brings its own.
-    return [one for one in route.endpoints if one.key == 1 or not brings_own(one, call.report.caller)]
+    endpoints = [one for one in route.endpoints if one.key == 1 or not brings_own(one, call.report.caller)]
+    return endpoints if call.kept is None else call.kept.among(endpoints)
 
 
 def way(call: Call, endpoint: Endpoint) -> tuple[Dialect, bool]:
@@ -37,6 +38,8 @@ def way(call: Call, endpoint: Endpoint) -> tuple[Dialect, bool]:
         raise UpstreamUnreachable("the gateway speaks none of the dialects of this provider")
     opens_calls = endpoint.profile.call_opening and call.dialect.tool_names
     verbatim = call.dialect.name in endpoint.urls and not opens_calls
+    if call.kept is not None and verbatim and not call.kept.lets_through(endpoint):
+        return call.dialect, False
     return (call.dialect if verbatim else call.core.dialects[next(iter(endpoint.urls))]), verbatim
 
 
@@ -45,7 +48,12 @@ def body_for(call: Call, endpoint: Endpoint, upstream: Dialect, ledger: Ledger, 
     if verbatim:
         return untouched(call, endpoint)
     request, call.names = fit(call.request(), upstream.tool_names)
-    return upstream.encode_request(request, Target(endpoint.model, endpoint.issuer, endpoint.profile), ledger)
+    target = Target(endpoint.model, endpoint.issuer, endpoint.profile)
+    if call.kept is None:
+        return upstream.encode_request(request, target, ledger)
+    body = upstream.encode_request(call.kept.sent(request, native=upstream is call.dialect), target, ledger)
+    call.kept.placed(ledger)
+    return body
 
 
 def refuse_losses(call: Call, endpoint: Endpoint, ledger: Ledger) -> None:

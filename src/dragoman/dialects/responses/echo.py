@@ -25,7 +25,7 @@ class Shell:
     """One answer's Response object, but for what changes."""
 
     def __init__(self, reply: Reply, given_id: str, model: str) -> None:
-        self.id = response_id(given_id, reply.fallback_id or f"resp_{reply.created}")
+        self.id = reply.own_id or response_id(given_id, reply.fallback_id or f"resp_{reply.created}")
         head = {"id": self.id, "object": "response", "created_at": reply.created, "model": model or reply.model}
         self._head = _encode(head)[:-1]
         self._echo = b"," + _encode(echo_of(reply.request))[1:-1]
