@@ -180,8 +180,11 @@ def banner(engine: Engine, port: int, why_no_local: str) -> str:
     word = "KEY" if config.keys else "any"
     model = "big" if "big" in ids else (ids[0] if ids else "MODEL")
     codex = (
-        f"codex -c model_provider=dragoman -c 'model_providers.dragoman="
-        f'{{name="Dragoman", base_url="{base}/openai/v1", wire_api="responses"}}\''
+        ("DRAGOMAN_KEY=KEY " if config.keys else "")
+        + f"codex --model {model} -c model_provider=dragoman -c 'model_providers.dragoman="
+        + f'{{name="Dragoman", base_url="{base}/v1", wire_api="responses"'
+        + (', env_key="DRAGOMAN_KEY"' if config.keys else "")
+        + "}'"
     )
     lines = [
         f"Dragoman {__version__} listens on {base}",
