@@ -94,9 +94,11 @@ def test_no_dialect_knows_another() -> None:
             parts = module.split(".")
             shared = {
                 "base",
+                "counts",
                 "shape",
                 "freetext",
                 "lenient",
+                "openai_embeddings",
                 "openai_errors",
                 "openai_models",
                 "openai_parts",

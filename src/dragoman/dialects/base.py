@@ -15,6 +15,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from dragoman.errors import DragomanError, UpstreamError
+from dragoman.ir.embedding import Embedded, Embedding
 from dragoman.ir.events import Event, Response
 from dragoman.ir.losses import Ledger
 from dragoman.ir.profile import Profile
@@ -104,11 +105,30 @@ class StreamEnds(Protocol):
 
 class Counting(msgspec.Struct, frozen=True):
     """`decode` reads the request whose tokens are to be counted, `encode` tells their number, `address(url, model)` is where
-    to ask a provider."""
+    to ask a provider. `asked(body, model)` makes of the body of an inference that of a question for its tokens, so that both
+    go through one transformation; `counted(body, issuer)` reads the number, or raises `UpstreamGarbled`."""
 
     decode: Callable[[bytes], Request]
     encode: Callable[[int], bytes]
     address: Callable[[str, str], str]
+    asked: Callable[[bytes, str], bytes]
+    counted: Callable[[bytes, str], int]
+
+
+class Embeddings(msgspec.Struct, frozen=True):
+    """Embeddings beside a dialect; dialects that share one value speak the same. `size` is how many things are to be embedded
+    (0: cannot be said), `renamed` a body for another model, `address(url, model, single)` where to ask a provider. `encode`
+    raises `LossRefused` for what cannot be embedded there; all inputs of a request have the same `dimensions`, which are left
+    out for a profile that does not take them. `decode_embedded` raises `UpstreamGarbled`."""
+
+    size: Callable[[Inbound], int]
+    decode: Callable[[Inbound], Embedding]
+    encode: Callable[[Embedding, Target, Ledger], bytes]
+    renamed: Callable[[bytes, str], bytes]
+    address: Callable[[str, str, bool], str]
+    decode_embedded: Callable[[bytes, str], Embedded]
+    encode_embedded: Callable[[Embedded, Embedding], bytes]
+    usage_of: Callable[[bytes], Usage | None]
 
 
 class Joiner(Protocol):
@@ -129,7 +149,7 @@ class Joiner(Protocol):
 class Way(msgspec.Struct, frozen=True):
     """What a path asks for, and the form of the dialect that answers it."""
 
-    verb: Literal["infer", "count"]
+    verb: Literal["infer", "count", "embed"]
     dialect: Dialect
 
 
@@ -188,6 +208,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     renamed: Callable[[bytes, str], bytes] = swap_model
     address: Callable[[str, str, bool], str] = _as_it_is
     counting: Counting | None = None
+    embeddings: Embeddings | None = None
     apart: Callable[[bytes], tuple[list[bytes], Joiner] | None] | None = None
     encode_model: Callable[[ModelCard], bytes]
     encode_models: Callable[[Sequence[ModelCard], Mapping[str, str]], bytes]

@@ -106,5 +106,11 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     extra_sampling: bool = False
     """Chat: `top_k`, `min_p`, `repetition_penalty` are taken beside OpenAI's own parameters (vLLM, OpenRouter ...)."""
 
+    embed_dimensions: bool = True
+    """Embeddings: the length of the vectors can be asked for. False: longer ones come, and are cut to it here."""
+
+    embed_most: int | None = None
+    """Embeddings: most inputs that one request may have; more go in several."""
+
 
 DEFAULT = Profile()

@@ -9,10 +9,15 @@ import pytest
 
 from dragoman.dialects.base import ModelCard, Target
 from dragoman.dialects.gemini import GEMINI, embeddings, tokens
-from dragoman.errors import MalformedBody, UpstreamGarbled
+from dragoman.errors import LossRefused, MalformedBody, UpstreamGarbled
+from dragoman.ir.embedding import Embed, Embedded, Embedding
 from dragoman.ir.losses import Ledger
 from dragoman.ir.profile import Profile
-from dragoman.ir.request import Image, Message, Request, Text, Tool
+from dragoman.ir.request import Image, Message, Refusal, Request, Text, Tool
+from dragoman.ir.usage import Usage
+from dragoman.wire.http import Inbound
+
+TARGET = Target("m", "p", Profile())
 
 CONTENTS = [{"role": "user", "parts": [{"text": "hi"}]}]
 
@@ -32,10 +37,10 @@ def test_a_count_goes_through_the_same_transformation_as_an_inference() -> None:
     request = Request(
         model="x", dialect="chat", messages=[Message(role="user", parts=[Text(text="hi")])], tools=[Tool(name="f")]
     )
-    target = Target("m", "gemini", Profile())
-    counted = json.loads(tokens.encode_count(request, target, Ledger()))["generateContentRequest"]
+    body = GEMINI.encode_request(request, TARGET, Ledger())
+    counted = json.loads(tokens.encode_count(body, "m"))["generateContentRequest"]
     assert counted.pop("model") == "models/m"
-    assert counted == json.loads(GEMINI.encode_request(request, target, Ledger()))
+    assert counted == json.loads(body)
 
 
 def test_counts_are_read_and_written() -> None:
@@ -50,6 +55,11 @@ def test_counts_are_read_and_written() -> None:
 # ---------------------------------------------------------------- embeddings
 
 
+def asked(verb: str, body: Any) -> Inbound:
+    path = f"/v1beta/models/m:{verb}"
+    return Inbound(method="POST", path=path, raw_path=path.encode(), query=b"", headers=[], body=json.dumps(body).encode())
+
+
 def test_one_thing_to_embed_is_read_and_written() -> None:
     native = {
         "model": "models/gemini-embedding-2",
@@ -59,7 +69,8 @@ def test_one_thing_to_embed_is_read_and_written() -> None:
         "outputDimensionality": 256,
         "autoTruncate": True,
     }
-    embed = embeddings.decode_embed(json.dumps(native).encode())
+    request = embeddings.decode(asked("embedContent", native))
+    (embed,) = request.inputs
     assert (embed.model, embed.text, embed.task, embed.title, embed.dimensions) == (
         "gemini-embedding-2",
         "a\nb",
@@ -67,25 +78,35 @@ def test_one_thing_to_embed_is_read_and_written() -> None:
         "T",
         256,
     )
-    assert embed.extras == {"autoTruncate": True}
-    again = json.loads(embeddings.encode_embed(embed, "other"))
-    assert again == {**{key: value for key, value in native.items() if key != "autoTruncate"}, "model": "models/other"}
+    assert (request.single, embed.extras) == (True, {"autoTruncate": True})
+    assert json.loads(embeddings.encode(request, TARGET, Ledger())) == {**native, "model": "models/m"}
 
 
 def test_snake_case_and_images_are_read_too() -> None:
     native = {"content": {"parts": {"inline_data": {"mime_type": "image/png", "data": "AAAA"}}}, "output_dimensionality": 8}
-    embed = embeddings.decode_embed(json.dumps(native).encode())
+    request = embeddings.decode(asked("embedContent", native))
+    (embed,) = request.inputs
     assert isinstance(embed.parts[0], Image)
     assert (embed.text, embed.dimensions) == (None, 8)
-    part = json.loads(embeddings.encode_embed(embed, "m"))["content"]["parts"][0]
+    part = json.loads(embeddings.encode(request, TARGET, Ledger()))["content"]["parts"][0]
     assert part == {"inlineData": {"mimeType": "image/png", "data": "AAAA"}}
 
 
 def test_a_batch_keeps_its_order() -> None:
     requests = [{"model": "models/m", "content": {"parts": [{"text": text}]}} for text in ("x", "y")]
-    batch = embeddings.decode_batch(json.dumps({"requests": requests}).encode())
-    assert [one.text for one in batch] == ["x", "y"]
-    assert json.loads(embeddings.encode_batch(batch, "m")) == {"requests": requests}
+    batch = embeddings.decode(asked("batchEmbedContents", {"requests": requests}))
+    assert ([one.text for one in batch.inputs], batch.single) == (["x", "y"], False)
+    assert json.loads(embeddings.encode(batch, TARGET, Ledger())) == {"requests": requests}
+    assert embeddings.size(asked("batchEmbedContents", {"requests": requests})) == 2
+
+
+def test_a_verbatim_batch_names_another_model_in_every_place() -> None:
+    body = b'{"requests": [{"model":"models/x","content":{"parts":[{"text":"1.0e5"}]}, "y":1.50}, {"content":{}}]}'
+    swapped = embeddings.renamed(body, "m")
+    assert json.loads(swapped)["requests"][0]["model"] == "models/m"
+    assert b'"y":1.50' in swapped
+    assert "model" not in json.loads(swapped)["requests"][1]
+    assert embeddings.renamed(b'{"requests":7}', "m") == b'{"requests":7}'
 
 
 @pytest.mark.parametrize(
@@ -103,19 +124,21 @@ def test_a_wrong_batch_is_refused_by_its_path(body: bytes, param: str | None) ->
     assert raised.value.param == param
 
 
-def test_a_part_without_a_vector_is_refused() -> None:
-    embed = embeddings.Embed(parts=[Image(url="https://x")])
-    with pytest.raises(MalformedBody, match="image cannot be embedded"):
-        embeddings.encode_embed(embed, "m")
+def test_what_has_no_vector_there_is_refused() -> None:
+    for embed, word in ((Embed(parts=[Refusal(text="no")]), "refusal"), (Embed(ids=[1]), "vocabulary")):
+        with pytest.raises(LossRefused, match=word):
+            embeddings.encode(Embedding(dialect="chat", inputs=[embed]), TARGET, Ledger())
 
 
 def test_vectors_are_read_and_written() -> None:
-    assert embeddings.decode_embedded(b'{"embedding":{"values":[1,2.5]}}', "p") == embeddings.Embedded([[1.0, 2.5]])
+    assert embeddings.decode_embedded(b'{"embedding":{"values":[1,2.5]}}', "p") == Embedded([[1.0, 2.5]])
     many = b'{"embeddings":[{"values":[1]},{"values":[2]}],"usageMetadata":{"promptTokenCount":4}}'
     answer = embeddings.decode_embedded(many, "p")
-    assert answer == embeddings.Embedded([[1.0], [2.0]], 4)
-    assert embeddings.decode_embedded(embeddings.encode_batch_embedded(answer), "p") == answer
-    assert embeddings.decode_embedded(embeddings.encode_embedded(embeddings.Embedded([[0.5]])), "p").vectors == [[0.5]]
+    assert answer == Embedded([[1.0], [2.0]], 4)
+    assert embeddings.usage_of(many) == Usage(input=4)
+    batch, one = (Embedding(dialect="gemini", inputs=[], single=single) for single in (False, True))
+    assert embeddings.decode_embedded(embeddings.encode_embedded(answer, batch), "p") == answer
+    assert json.loads(embeddings.encode_embedded(Embedded([[0.5]]), one)) == {"embedding": {"values": [0.5]}}
     for odd in (b"", b"{}", b'{"embeddings":[{}]}', b'{"embedding":{"values":["x"]}}', b'{"embeddings":7}'):
         with pytest.raises(UpstreamGarbled):
             embeddings.decode_embedded(odd, "p")

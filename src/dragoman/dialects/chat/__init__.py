@@ -6,6 +6,7 @@ Source: the types of the `openai` package (2.x) and https://platform.openai.com/
 from __future__ import annotations
 
 from dragoman.dialects.base import Dialect
+from dragoman.dialects.chat.counting import COUNTING
 from dragoman.dialects.chat.decode_request import decode_request
 from dragoman.dialects.chat.encode_request import encode_request
 from dragoman.dialects.chat.errors import decode_error, encode_error, stream_error
@@ -13,6 +14,7 @@ from dragoman.dialects.chat.response import decode_response, encode_response
 from dragoman.dialects.chat.stream_decoder import StreamDecoder
 from dragoman.dialects.chat.stream_encoder import PING, StreamEncoder
 from dragoman.dialects.chat.verbatim import ends, error_in_body, scrub, sniff, usage_of
+from dragoman.dialects.openai_embeddings import OPENAI_EMBEDDINGS
 from dragoman.dialects.openai_models import encode_model, encode_models
 
 CHAT = Dialect(
@@ -35,6 +37,8 @@ CHAT = Dialect(
     scrub=scrub,
     id_prefix="chatcmpl-",
     tool_names=64,
+    counting=COUNTING,
+    embeddings=OPENAI_EMBEDDINGS,
     encode_model=encode_model,
     encode_models=encode_models,
 )

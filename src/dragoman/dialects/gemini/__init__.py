@@ -13,13 +13,14 @@ import msgspec
 from dragoman.dialects.base import Counting, Dialect, Way
 from dragoman.dialects.gemini import paths
 from dragoman.dialects.gemini.decode_request import decode_request
+from dragoman.dialects.gemini.embeddings import GEMINI_EMBEDDINGS
 from dragoman.dialects.gemini.encode_request import encode_request
 from dragoman.dialects.gemini.errors import decode_error, encode_error, stream_error
 from dragoman.dialects.gemini.models import encode_model, encode_models
 from dragoman.dialects.gemini.response import encode_response
 from dragoman.dialects.gemini.stream_decoder import StreamDecoder, decode_response
 from dragoman.dialects.gemini.stream_encoder import PING, StreamEncoder, array_encoder, array_error
-from dragoman.dialects.gemini.tokens import decode_count, encode_counted
+from dragoman.dialects.gemini.tokens import decode_count, decode_counted, encode_count, encode_counted
 from dragoman.dialects.gemini.verbatim import ends, error_in_body, scrub, sniff, usage_of
 from dragoman.errors import DragomanError
 from dragoman.wire.body import Peek, peek
@@ -39,7 +40,7 @@ def _locate(inbound: Inbound) -> Way | None:
         case "countTokens":
             return Way("count", GEMINI)
         case "embedContent" | "batchEmbedContents":
-            return None
+            return Way("embed", GEMINI)
 
 
 def _asked(inbound: Inbound) -> Peek:
@@ -92,7 +93,8 @@ GEMINI = Dialect(
     asked=_asked,
     renamed=_unchanged,
     address=_address,
-    counting=Counting(decode_count, encode_counted, _counting_address),
+    counting=Counting(decode_count, encode_counted, _counting_address, encode_count, decode_counted),
+    embeddings=GEMINI_EMBEDDINGS,
     encode_model=encode_model,
     encode_models=encode_models,
 )

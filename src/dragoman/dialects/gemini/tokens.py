@@ -7,14 +7,10 @@ from __future__ import annotations
 
 import msgspec
 
-from dragoman.dialects.base import Target
+from dragoman.dialects.counts import count_of
 from dragoman.dialects.gemini.decode_request import decode_request
-from dragoman.dialects.gemini.encode_request import request_body
-from dragoman.errors import UpstreamGarbled
-from dragoman.ir.losses import Ledger
 from dragoman.ir.request import Request
 from dragoman.wire.body import fields_of
-from dragoman.wire.json import loads
 
 _KEYS = ("generateContentRequest", "generate_content_request")
 
@@ -26,23 +22,15 @@ def decode_count(body: bytes) -> Request:
     return decode_request(bytes(held) if held is not None else body)
 
 
-def encode_count(request: Request, target: Target, ledger: Ledger) -> bytes:
-    """Counted through the same transformation as an inference, so that both agree."""
-    inner = {"model": f"models/{target.model}", **request_body(request, target, ledger)}
+def encode_count(body: bytes, model: str) -> bytes:
+    """Of the body of an inference: counted is what would be sent."""
+    inner = {"model": msgspec.Raw(msgspec.json.encode(f"models/{model}")), **fields_of(body)}
     return msgspec.json.encode({"generateContentRequest": inner})
 
 
 def decode_counted(body: bytes, issuer: str) -> int:
     """The number of tokens. Raises `UpstreamGarbled`."""
-    try:
-        native = loads(body)
-    except ValueError:
-        native = None
-    # A number of nought is left out.
-    total = native.get("totalTokens", 0) if isinstance(native, dict) and "error" not in native else None
-    if not isinstance(total, int) or isinstance(total, bool) or total < 0:
-        raise UpstreamGarbled(f"the answer is not a count of tokens: {body[:80]!r}", provider=issuer)
-    return total
+    return count_of(body, "totalTokens", issuer, 0)  # a number of nought is left out
 
 
 def encode_counted(tokens: int) -> bytes:

@@ -5,9 +5,8 @@ Source: the types of the `anthropic` package (2.x) and https://platform.claude.c
 
 from __future__ import annotations
 
-import msgspec
-
-from dragoman.dialects.base import Counting, Dialect
+from dragoman.dialects.base import Dialect
+from dragoman.dialects.messages.counting import COUNTING
 from dragoman.dialects.messages.decode_request import decode_request
 from dragoman.dialects.messages.encode_request import encode_request
 from dragoman.dialects.messages.errors import decode_error, encode_error, stream_error
@@ -16,16 +15,6 @@ from dragoman.dialects.messages.response import decode_response, encode_response
 from dragoman.dialects.messages.stream_decoder import StreamDecoder
 from dragoman.dialects.messages.stream_encoder import PING, StreamEncoder
 from dragoman.dialects.messages.verbatim import ends, error_in_body, scrub, sniff, usage_of
-
-
-def _counted(tokens: int) -> bytes:
-    return msgspec.json.encode({"input_tokens": tokens})
-
-
-def _counting_address(url: str, model: str) -> str:
-    del model
-    return f"{url}/count_tokens"
-
 
 MESSAGES = Dialect(
     name="messages",
@@ -46,7 +35,7 @@ MESSAGES = Dialect(
     usage_of=usage_of,
     scrub=scrub,
     id_prefix="msg_",
-    counting=Counting(decode_request, _counted, _counting_address),
+    counting=COUNTING,
     encode_model=encode_model,
     encode_models=encode_models,
 )

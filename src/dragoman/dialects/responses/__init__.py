@@ -6,6 +6,7 @@ Source: the types of the `openai` package (2.x) and https://platform.openai.com/
 from __future__ import annotations
 
 from dragoman.dialects.base import Counting, Dialect, Way
+from dragoman.dialects.openai_embeddings import OPENAI_EMBEDDINGS
 from dragoman.dialects.openai_models import encode_model, encode_models
 from dragoman.dialects.responses import counting
 from dragoman.dialects.responses.decode_request import decode_request
@@ -43,7 +44,10 @@ RESPONSES = Dialect(
     id_prefix="resp_",
     tool_names=64,
     locate=_locate,
-    counting=Counting(counting.decode_count, counting.encode_counted, counting.address),
+    counting=Counting(
+        counting.decode_count, counting.encode_counted, counting.address, counting.encode_count, counting.decode_counted
+    ),
+    embeddings=OPENAI_EMBEDDINGS,
     encode_model=encode_model,
     encode_models=encode_models,
 )

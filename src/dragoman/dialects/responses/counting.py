@@ -4,11 +4,28 @@ from __future__ import annotations
 
 import msgspec
 
+from dragoman.dialects.counts import count_of, only
 from dragoman.dialects.responses.decode_request import decode_request
 from dragoman.ir.request import Request
 from dragoman.wire.body import fields_of
 from dragoman.wire.http import Inbound
 
+_COUNTS = frozenset(
+    {
+        "conversation",
+        "input",
+        "instructions",
+        "model",
+        "parallel_tool_calls",
+        "personality",
+        "previous_response_id",
+        "reasoning",
+        "text",
+        "tool_choice",
+        "tools",
+        "truncation",
+    }
+)
 _SUFFIX = "/responses/input_tokens"
 
 
@@ -28,6 +45,15 @@ def decode_count(body: bytes) -> Request:
 
 def encode_counted(tokens: int) -> bytes:
     return msgspec.json.encode({"object": "response.input_tokens", "input_tokens": tokens})
+
+
+def encode_count(body: bytes, model: str) -> bytes:
+    del model
+    return only(body, _COUNTS)
+
+
+def decode_counted(body: bytes, issuer: str) -> int:
+    return count_of(body, "input_tokens", issuer)
 
 
 def address(url: str, model: str) -> str:
