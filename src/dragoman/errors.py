@@ -10,6 +10,7 @@
     |   |-- UnknownRoute       no such path or method
     |   |-- UnknownModel       no target serves this model
     |   `-- LossRefused        strict mode, and the target cannot say everything
+    |       `-- UnfitMedia     an image, document or sound that the target would refuse
     |-- UpstreamError          a provider's fault; says which, and whether another may be tried
     |   |-- UpstreamRefused    it answered with an error
     |   |-- UpstreamUnreachable  no connection, or the connection broke before an answer
@@ -175,6 +176,12 @@ class LossRefused(RequestError):
     """Strict mode: the request holds something that the target cannot say."""
 
     category = "capability"
+
+
+class UnfitMedia(LossRefused):
+    """An image, a document or a sound that this target cannot be sent as it is; another may take it."""
+
+    category = "invalid_request"
 
 
 class UpstreamError(DragomanError):

@@ -15,7 +15,7 @@ from dragoman.config.resolved import secret_header
 from dragoman.errors import DragomanError, LossRefused
 from dragoman.flow.call import Call
 from dragoman.flow.envelope import CREDENTIAL_HEADERS
-from dragoman.flow.prepare import addressed, begin, body_for, refuse_losses, url_for, way
+from dragoman.flow.prepare import addressed, begin, body_for, fitted, refuse_losses, url_for, way
 from dragoman.ir.estimate import input_tokens
 from dragoman.ir.losses import Ledger, Loss
 from dragoman.ir.usage import Usage
@@ -83,7 +83,7 @@ def explaining(price: Pricing) -> Work:
         call.report.path = f"/v1/explain{call.inbound.path}"
         targets: list[Explained] = []
         for number, endpoint in enumerate(begin(call), 1):
-            target = explained(call, endpoint, number)
+            target = await explained(call, endpoint, number)
             target.cost = await _cost(price, endpoint, target.tokens)
             targets.append(target)
         told = Explanation(dialect=call.dialect.name, model=call.model, stream=call.stream, strict=call.strict, targets=targets)
@@ -93,8 +93,8 @@ def explaining(price: Pricing) -> Work:
     return explain
 
 
-def explained(call: Call, endpoint: Endpoint, number: int) -> Explained:
-    """What this endpoint would be sent. `begin` must have been called."""
+async def explained(call: Call, endpoint: Endpoint, number: int) -> Explained:
+    """What this endpoint would be sent. `begin` must have been called. What it links to is fetched where it would be."""
     target = Explained(
         number=number,
         provider=endpoint.provider,
@@ -107,7 +107,8 @@ def explained(call: Call, endpoint: Endpoint, number: int) -> Explained:
         upstream, verbatim = way(call, endpoint)
         target.dialect, target.tier = upstream.name, "verbatim" if verbatim else "translated"
         target.url = _shown_url(url_for(call, endpoint, upstream, own_key=True))
-        body = body_for(call, endpoint, upstream, ledger, verbatim=verbatim)
+        request = await fitted(call, endpoint, upstream, ledger) if not verbatim and call.has_attachments() else None
+        body = body_for(call, endpoint, upstream, ledger, verbatim=verbatim, request=request)
         # A verbatim body was never read, so its strings may hold bytes that are no text; the explanation may not.
         target.body = msgspec.Raw(body.decode("utf-8", "replace").encode())
         target.losses = ledger.losses

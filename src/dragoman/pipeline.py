@@ -21,7 +21,7 @@ from dragoman.errors import DragomanError, UpstreamError, UpstreamGarbled
 from dragoman.flow.answer import Answer
 from dragoman.flow.call import Call, Core, Report, Sent, Verbatim, body_of, head_of, reply_for
 from dragoman.flow.envelope import Caller, response_headers
-from dragoman.flow.prepare import addressed, begin, body_for, refuse_losses, way
+from dragoman.flow.prepare import addressed, begin, body_for, fitted, refuse_losses, way
 from dragoman.flow.streams import relay, translate
 from dragoman.ir.events import Event, Response, fold, unfold
 from dragoman.ir.losses import Ledger
@@ -104,18 +104,19 @@ async def _attempt(call: Call, attempt: Attempt) -> Outcome:
     report.tier = "verbatim" if verbatim else "translated"
     report.usage = None
     report.ledger = ledger = Ledger()
-    body = body_for(call, endpoint, upstream, ledger, verbatim=verbatim)
+    request = await fitted(call, endpoint, upstream, ledger) if not verbatim and call.has_attachments() else None
+    body = body_for(call, endpoint, upstream, ledger, verbatim=verbatim, request=request)
     refuse_losses(call, endpoint, ledger)
     url, headers, own_key = addressed(call, endpoint, upstream, verbatim=verbatim)
     call.answer.headers = _notes(report.request_id, attempt, ledger, verbatim=verbatim)
-    request = UpstreamRequest(
+    sending = UpstreamRequest(
         method="POST",
         url=url,
         headers=headers,
         body=body,
         timeouts=endpoint.timeouts,
     )
-    exchange = await call.core.transport.open(request, call.wait())
+    exchange = await call.core.transport.open(sending, call.wait())
     try:
         sent = Sent(exchange, await head_of(call, exchange), endpoint, upstream, verbatim, ledger, own_key)
         if sent.head.status != 200:

@@ -117,6 +117,10 @@ class Merge:
                     reasoning="none",
                     thinking="none",
                     max_output_tokens=1024,
+                    # It is run without the part of a model that sees or hears.
+                    images="none",
+                    pdfs="none",
+                    audio=False,
                     # How a call begins in the model that comes with Dragoman; another one brings its own template.
                     call_opening="" if self.local.model else "<tool_call>\n",
                 ),

@@ -185,7 +185,8 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TargetConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """Where one attempt goes. `model` is the name that the provider knows, `price` what the configuration says it costs."""
+    """Where one attempt goes. `model` is the name that the provider knows, `price` what the configuration says it costs,
+    `input` what it says the model takes."""
 
     provider: ProviderConfig
     model: str
@@ -193,6 +194,7 @@ class TargetConfig(msgspec.Struct, frozen=True, kw_only=True):
     timeouts: Timeouts
     strict: bool
     price: Price | None = None
+    input: tuple[Input, ...] | None = None
 
     @property
     def name(self) -> str:
@@ -206,6 +208,7 @@ class _Settings(msgspec.Struct, frozen=True):
     timeouts: dict[str, float] = {}
     profile: dict[str, Any] = {}
     price: Price | None = None
+    input: tuple[Input, ...] | None = None
 
     def under(self, said: ModelConfig | TargetRef) -> _Settings:
         """With the settings of what is closer to the target, which therefore prevail."""
@@ -215,6 +218,7 @@ class _Settings(msgspec.Struct, frozen=True):
             timeouts={**self.timeouts, **said.timeouts},
             profile={**self.profile, **said.profile},
             price=said.price or self.price,
+            input=said.input if isinstance(said, ModelConfig) and said.input is not None else self.input,
         )
 
 
@@ -350,6 +354,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             timeouts=capped({**msgspec.structs.asdict(provider.timeouts), **settings.timeouts}),
             strict=settings.strict,
             price=settings.price,
+            input=settings.input,
         )
 
     def alias(self, name: str) -> str | None:

@@ -18,7 +18,7 @@ from dragoman.errors import DragomanError, UpstreamError
 from dragoman.ir.embedding import Embedded, Embedding
 from dragoman.ir.events import Event, Response
 from dragoman.ir.losses import Ledger
-from dragoman.ir.profile import Profile
+from dragoman.ir.profile import Profile, Reach
 from dragoman.ir.request import Request
 from dragoman.ir.usage import Usage
 from dragoman.wire.body import Peek, peek, swap_model
@@ -74,6 +74,18 @@ class HttpError(msgspec.Struct):
     status: int
     headers: Headers
     body: bytes
+
+
+class Forms(msgspec.Struct, frozen=True, kw_only=True):
+    """What a dialect can say beside text. `images` and `pdfs`: in which ways; `usual`: the most that its servers can be
+    expected to take of that, unless a profile says more. `audio`: sound has a form. `files`: so have documents of any type,
+    as they are."""
+
+    images: Reach = "urls"
+    pdfs: Reach = "bytes"
+    usual: Reach = "urls"
+    audio: bool = False
+    files: bool = False
 
 
 Sniff = Literal["wait", "content", "error"]
@@ -210,5 +222,6 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     counting: Counting | None = None
     embeddings: Embeddings | None = None
     apart: Callable[[bytes], tuple[list[bytes], Joiner] | None] | None = None
+    forms: Forms = Forms()
     encode_model: Callable[[ModelCard], bytes]
     encode_models: Callable[[Sequence[ModelCard], Mapping[str, str]], bytes]

@@ -10,7 +10,9 @@ import msgspec
 from dragoman.dialects.base import Dialect, Reply
 from dragoman.errors import DragomanError, MalformedBody, UpstreamError, UpstreamGarbled, UpstreamRefused, UpstreamTimeout
 from dragoman.flow.answer import Answer
+from dragoman.flow.attachments import Attachments, Fetcher, Reader
 from dragoman.flow.envelope import Caller, response_headers
+from dragoman.flow.media import has_attachments
 from dragoman.ir import carrier
 from dragoman.ir.estimate import input_tokens
 from dragoman.ir.losses import Ledger
@@ -56,7 +58,7 @@ class Report(msgspec.Struct, kw_only=True):
 
 class Core(msgspec.Struct, kw_only=True):
     """What the pipeline is given. `route` raises `UnknownModel`; `new_id` gives 24 random letters and digits;
-    `ping_every` is in seconds."""
+    `ping_every` is in seconds. `fetcher` None: nothing is fetched that a request links to; `reader` None: no PDF is read."""
 
     transport: Transport
     dialects: Mapping[str, Dialect]
@@ -65,6 +67,8 @@ class Core(msgspec.Struct, kw_only=True):
     new_id: Callable[[], str]
     observe: Callable[[Report], None]
     ping_every: float = 15.0
+    fetcher: Fetcher | None = None
+    reader: Reader | None = None
 
 
 class Kept(Protocol):
@@ -99,6 +103,7 @@ class Call:
     """One request under way."""
 
     __slots__ = (
+        "_attachments",
         "_decoded",
         "answer",
         "core",
@@ -133,6 +138,7 @@ class Call:
         self.strict = False
         self.deadline = 0.0
         self._decoded: Request | None = None
+        self._attachments: Attachments | None = None
 
     def route(self) -> Route:
         """Where the body wants to go. Raises `MalformedBody` and `UnknownModel`."""
@@ -150,6 +156,15 @@ class Call:
             # Where they stand in the path, the body does not tell.
             self._decoded.model, self._decoded.stream = self.model, self.stream
         return self._decoded
+
+    def has_attachments(self) -> bool:
+        return has_attachments(self.request())
+
+    def attachments(self) -> Attachments:
+        """The images, documents and sounds of the body, found once however many targets are tried."""
+        if self._attachments is None:
+            self._attachments = Attachments(self.request(), self.core.fetcher, self.core.reader)
+        return self._attachments
 
     def wait(self, *, may_ping: bool = True) -> float:
         """How long to wait for the upstream before a ping is due or the total patience runs out, in seconds; 0 when a

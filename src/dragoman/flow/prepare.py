@@ -2,6 +2,7 @@
 
 begin       which endpoints are tried, how strictly, for how long
 way         in which dialect, verbatim or translated
+fitted      images, documents and sounds as the target takes them
 body_for    the bytes
 addressed   the URL and the headers
 """
@@ -14,6 +15,7 @@ from dragoman.flow.call import Call, untouched
 from dragoman.flow.envelope import brings_own, request_headers, without_key
 from dragoman.ir.losses import Ledger
 from dragoman.ir.names import fit
+from dragoman.ir.request import Request
 from dragoman.route.target import Endpoint
 from dragoman.wire.http import RawHeaders
 
@@ -43,11 +45,19 @@ def way(call: Call, endpoint: Endpoint) -> tuple[Dialect, bool]:
     return (call.dialect if verbatim else call.core.dialects[next(iter(endpoint.urls))]), verbatim
 
 
-def body_for(call: Call, endpoint: Endpoint, upstream: Dialect, ledger: Ledger, *, verbatim: bool) -> bytes:
-    """The body as it goes out, with what it lost on the way in the ledger. Raises `MalformedBody`."""
+async def fitted(call: Call, endpoint: Endpoint, upstream: Dialect, ledger: Ledger) -> Request:
+    """The request with its images, documents and sounds as the target takes them. Raises `MalformedBody` and `UnfitMedia`."""
+    return await call.attachments().fit(endpoint, upstream, ledger, call.wait(may_ping=False))
+
+
+def body_for(
+    call: Call, endpoint: Endpoint, upstream: Dialect, ledger: Ledger, *, verbatim: bool, request: Request | None = None
+) -> bytes:
+    """The body as it goes out, with what it lost on the way in the ledger. `request`: what `fitted` made of it. Raises
+    `MalformedBody`."""
     if verbatim:
         return untouched(call, endpoint)
-    request, call.names = fit(call.request(), upstream.tool_names)
+    request, call.names = fit(request or call.request(), upstream.tool_names)
     target = Target(endpoint.model, endpoint.issuer, endpoint.profile)
     if call.kept is None:
         return upstream.encode_request(request, target, ledger)

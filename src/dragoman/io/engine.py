@@ -105,6 +105,7 @@ class Engine:
                 profile=target.profile,
                 timeouts=target.timeouts,
                 price=target.price,
+                input=target.input,
             )
             for number, auth in enumerate(self._auths(provider), 1)
         ]

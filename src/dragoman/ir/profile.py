@@ -11,6 +11,10 @@ from typing import Literal
 import msgspec
 
 
+Reach = Literal["none", "bytes", "urls"]
+"""How a target takes images or documents: not at all, only as bytes within the request, or also by a URL that it fetches."""
+
+
 class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """The defaults describe a plain, recent server of the dialect."""
 
@@ -111,6 +115,31 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
 
     embed_most: int | None = None
     """Embeddings: most inputs that one request may have; more go in several."""
+
+    images: Reach | None = None
+    """How images are taken. None: as the dialect puts them, unless the catalogue knows that the model sees none."""
+
+    image_types: frozenset[str] = frozenset()
+    """Media types of images; empty: whatever the caller sends."""
+
+    image_bytes: int | None = None
+    """The largest image, in bytes before base64."""
+
+    image_sides: tuple[tuple[int, int], ...] = ()
+    """Rows of (images in the request, pixels): with up to so many images, no side may be longer. The last row's number is
+    the most images that are taken."""
+
+    pdfs: Reach | None = None
+    """How PDF documents are taken; `none`: they are read here, and their text is sent."""
+
+    pdf_bytes: int | None = None
+    """The largest PDF, in bytes before base64."""
+
+    audio: bool | None = None
+    """Whether sound is taken. None: as the dialect can, unless the catalogue knows that the model hears none."""
+
+    audio_formats: frozenset[str] = frozenset()
+    """Formats of sound, as in `wav`, `mp3`; empty: whatever the caller sends."""
 
 
 DEFAULT = Profile()

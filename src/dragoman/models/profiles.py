@@ -19,8 +19,36 @@ import msgspec
 
 from dragoman.ir.profile import Profile
 
-_OLDEST: dict[str, Any] = {"thinking": "none", "thinking_off": "disabled", "sampling": True, "structured": False}
-_BUDGET: dict[str, Any] = {"thinking": "budget", "thinking_off": "disabled", "sampling": True, "structured": False}
+_WEB = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
+"""What every browser shows, and most models see."""
+# https://platform.claude.com/docs/en/build-with-claude/vision#general-limits, .../pdf-support; with more than 20 images in a
+# request, sides are to be shorter; models with a context of 200k take 100 images, others 600.
+_CLAUDE_SEES: dict[str, Any] = {
+    "images": "urls",
+    "image_types": _WEB,
+    "image_bytes": 5 * 1024 * 1024,
+    "image_sides": ((20, 8000), (600, 2000)),
+    "pdfs": "urls",
+    "pdf_bytes": 32_000_000,
+}
+_FEWER = ((20, 8000), (100, 2000))
+_BLIND: dict[str, Any] = {"images": "none", "pdfs": "none"}
+# https://developers.openai.com/api/docs/guides/images-vision, .../pdf-files: models that see take PDF documents too.
+_GPT_SEES: dict[str, Any] = {"images": "urls", "image_types": _WEB, "pdfs": "urls", "pdf_bytes": 50_000_000}
+_OLDEST: dict[str, Any] = {
+    "thinking": "none",
+    "thinking_off": "disabled",
+    "sampling": True,
+    "structured": False,
+    "image_sides": _FEWER,
+}
+_BUDGET: dict[str, Any] = {
+    "thinking": "budget",
+    "thinking_off": "disabled",
+    "sampling": True,
+    "structured": False,
+    "image_sides": _FEWER,
+}
 _BEFORE_GEMINI_3: dict[str, Any] = {
     "thinking_config": "budget",
     "signed_calls": False,
@@ -32,9 +60,9 @@ _BEFORE_GEMINI_3: dict[str, Any] = {
 ROWS: tuple[tuple[str, dict[str, Any]], ...] = (
     # ---- Claude. https://platform.claude.com/docs/en/about-claude/models/overview, .../build-with-claude/adaptive-thinking
     # Adaptive thinking and 128k of output came with 4.6; since 4.7 budgets and sampling parameters are a 400.
-    ("*claude-*", {"max_output_tokens": 128_000, "thinking": "adaptive", "sampling": False}),
-    ("*claude-[12]*", _OLDEST | {"max_output_tokens": 4096}),
-    ("*claude-instant*", _OLDEST | {"max_output_tokens": 4096}),
+    ("*claude-*", _CLAUDE_SEES | {"max_output_tokens": 128_000, "thinking": "adaptive", "sampling": False}),
+    ("*claude-[12]*", _OLDEST | _BLIND | {"max_output_tokens": 4096}),
+    ("*claude-instant*", _OLDEST | _BLIND | {"max_output_tokens": 4096}),
     ("*claude-4-*", _BUDGET | {"max_output_tokens": 16_000}),
     ("*claude-3-*", _OLDEST | {"max_output_tokens": 4096}),
     ("*claude-3[.-]5-*", {"max_output_tokens": 8192}),
@@ -52,6 +80,7 @@ ROWS: tuple[tuple[str, dict[str, Any]], ...] = (
         {"structured": True, "temperature_or_top_p": True, "thinking": "adaptive", "max_output_tokens": 128_000},
     ),
     ("*claude-opus-4[.-][78]*", {"structured": True, "thinking": "adaptive", "sampling": False, "max_output_tokens": 128_000}),
+    ("*claude-*-4[.-][678]*", {"image_sides": _CLAUDE_SEES["image_sides"]}),
     # Instructions between turns: https://platform.claude.com/docs/en/build-with-claude/mid-conversation-system-messages
     # Not Sonnet 5, which answers 200 and ignores them. The message must follow a user's turn (or an assistant's that ends
     # in a server tool) and must be the last or be followed by an assistant's.
@@ -88,21 +117,49 @@ ROWS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("gpt-4.1*", {"max_output_tokens": 32_768}),
     ("chatgpt-4o*", {"reasoning": "none", "max_output_tokens": 16_384}),
     ("gpt-3.5*", {"reasoning": "none", "structured": False, "max_output_tokens": 4096}),
+    ("gpt-[5-9]*", _GPT_SEES),
+    ("gpt-4.1*", _GPT_SEES),
+    ("gpt-4o", _GPT_SEES),
+    ("gpt-4o-20*", _GPT_SEES),
+    ("gpt-4o-mini", _GPT_SEES),
+    ("gpt-4o-mini-20*", _GPT_SEES),
+    ("gpt-4-turbo*", {"images": "urls", "image_types": _WEB}),
+    ("chatgpt-4o*", {"images": "urls", "image_types": _WEB}),
+    ("o[1-9]*", _GPT_SEES),
+    ("o[13]-mini*", _BLIND),
+    ("o1-preview*", _BLIND),
+    ("gpt-3.5*", _BLIND),
     # https://cookbook.openai.com/articles/openai-harmony: nothing in its format forces a call.
     ("*gpt-oss*", {"forced_tools": False, "max_output_tokens": 32_768}),
     # ---- Others, by what their makers' documentation says.
     # What came with Gemini 3: https://ai.google.dev/gemini-api/docs/gemini-3, .../thought-signatures
-    ("gemini-*", {"max_output_tokens": 65_536}),
+    # What it sees, hears and reads: https://ai.google.dev/gemini-api/docs/image-understanding, .../document-processing
+    (
+        "gemini-*",
+        {
+            "max_output_tokens": 65_536,
+            "image_types": frozenset({"image/png", "image/jpeg", "image/webp", "image/heic", "image/heif"}),
+            "pdf_bytes": 50_000_000,
+        },
+    ),
     ("gemini-[12]*", _BEFORE_GEMINI_3),
     ("gemini-1*", {"max_output_tokens": 8192, "reasoning": "none", "thinking_config": "none", "json_schema": False}),
     ("gemini-2.0*", {"max_output_tokens": 8192, "reasoning": "none", "thinking_config": "none"}),
     # Thinking cannot be turned off: https://ai.google.dev/gemini-api/docs/thinking#set-budget
     ("gemini-2.5-pro*", {"thinking_off": "never"}),
     ("gemma-*", _BEFORE_GEMINI_3 | {"max_output_tokens": 8192, "thinking_config": "none"}),
-    ("grok-*", {"max_output_tokens": 65_536}),
+    # https://docs.x.ai/docs/guides/image-understanding
+    (
+        "grok-*",
+        {
+            "max_output_tokens": 65_536,
+            "image_types": frozenset({"image/jpeg", "image/png"}),
+            "image_bytes": 20 * 1024 * 1024,
+        },
+    ),
     ("glm-*", {"max_output_tokens": 65_536}),
     ("kimi-*", {"max_output_tokens": 65_536}),
-    ("smollm2*", {"reasoning": "none", "thinking": "none", "max_output_tokens": 1024}),
+    ("smollm2*", _BLIND | {"audio": False, "reasoning": "none", "thinking": "none", "max_output_tokens": 1024}),
 )
 
 

@@ -201,7 +201,13 @@ _ROWS: tuple[Provider, ...] = (
         base_url="https://api.openai.com/v1",
         also={"responses": "https://api.openai.com/v1", "completions": "https://api.openai.com/v1"},
         env=("OPENAI_API_KEY",),
-        profile=Profile(max_tokens_field="max_completion_tokens", max_stop=4, custom_tools=True, allowed_tools=True),
+        profile=Profile(
+            max_tokens_field="max_completion_tokens",
+            max_stop=4,
+            custom_tools=True,
+            allowed_tools=True,
+            audio_formats=frozenset({"wav", "mp3"}),
+        ),
         quirks=(
             # Of what is still there, only these: https://developers.openai.com/api/reference/resources/completions
             ("*", {"completions": False}),
@@ -272,6 +278,8 @@ _ROWS: tuple[Provider, ...] = (
             reasoning_replay="reasoning_details",
             extra_sampling=True,
             max_stop=4,
+            # It reads them for models that do not: https://openrouter.ai/docs/features/multimodal/pdfs
+            pdfs="bytes",
         ),
         docs="https://openrouter.ai/docs",
         aggregator=True,
@@ -294,6 +302,8 @@ _ROWS: tuple[Provider, ...] = (
         # It answers 422 to fields it does not know, `stream_options` among them; usage comes in the last chunk anyway.
         profile=Profile(
             stream_usage=False,
+            # Documents have a form of its own here (`document_url`), and go only to its own reader.
+            pdfs="none",
             seed_field="random_seed",
             call_ids="nine",
             extra_sampling=True,
@@ -328,6 +338,7 @@ _ROWS: tuple[Provider, ...] = (
             max_stop=4,
             # "Will result in a 400 error": https://console.groq.com/docs/openai#currently-unsupported-openai-features
             refused=frozenset({"logit_bias", "logprobs", "n", "top_logprobs"}),
+            pdfs="none",
         ),
         docs="https://console.groq.com/docs/openai",
         models=(
@@ -352,6 +363,7 @@ _ROWS: tuple[Provider, ...] = (
             reasoning_replay="reasoning_content",
             forced_tools=False,
             structured=False,
+            pdfs="none",
             max_stop=16,
             max_output_tokens=32_768,
         ),
@@ -753,7 +765,8 @@ _ROWS: tuple[Provider, ...] = (
         local=True,
         env=("OLLAMA_API_KEY",),
         # `tool_choice` is not among the fields it reads. https://docs.ollama.com/api/openai-compatibility
-        profile=Profile(forced_tools=False),
+        # https://docs.ollama.com/api/openai-compatibility: images as base64 only, no documents
+        profile=Profile(forced_tools=False, images="bytes", pdfs="none"),
         docs="https://docs.ollama.com",
     ),
     Provider(
@@ -768,7 +781,7 @@ _ROWS: tuple[Provider, ...] = (
         },
         local=True,
         env=("VLLM_API_KEY",),
-        profile=Profile(extra_sampling=True),
+        profile=Profile(extra_sampling=True, pdfs="none"),
         docs="https://docs.vllm.ai",
         aka=("hosted_vllm",),
     ),
@@ -784,7 +797,7 @@ _ROWS: tuple[Provider, ...] = (
         },
         local=True,
         env=("LM_STUDIO_API_KEY", "LM_API_TOKEN"),
-        profile=Profile(extra_sampling=True),
+        profile=Profile(extra_sampling=True, images="bytes", pdfs="none"),
         docs="https://lmstudio.ai/docs/developer",
         aka=("lm_studio", "lm-studio"),
     ),
@@ -800,7 +813,7 @@ _ROWS: tuple[Provider, ...] = (
         },
         local=True,
         env=("LLAMACPP_API_KEY",),
-        profile=Profile(extra_sampling=True, reasoning_replay="reasoning_content"),
+        profile=Profile(extra_sampling=True, reasoning_replay="reasoning_content", pdfs="none"),
         docs="https://github.com/ggml-org/llama.cpp/tree/master/tools/server",
         aka=("llama.cpp", "llama-cpp", "llama_cpp"),
     ),
@@ -816,7 +829,7 @@ _ROWS: tuple[Provider, ...] = (
         },
         local=True,
         env=("SGLANG_API_KEY",),
-        profile=Profile(extra_sampling=True),
+        profile=Profile(extra_sampling=True, pdfs="none"),
         docs="https://docs.sglang.io",
     ),
 )

@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 
 from dragoman.ir.profile import Profile
+from dragoman.models.catalogue import Input
 from dragoman.models.prices import Price
 from dragoman.wire.http import Timeouts
 
@@ -36,6 +37,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     timeouts: Timeouts = Timeouts()
     price: Price | None = None
     """What the configuration says it costs; None: what the provider's list says."""
+    input: tuple[Input, ...] | None = None
+    """What the configuration says the model takes; None: what its profile and the catalogue say."""
 
     def __repr__(self) -> str:
         return f"Endpoint({self.provider}/{self.model})"

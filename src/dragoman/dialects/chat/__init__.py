@@ -5,7 +5,7 @@ Source: the types of the `openai` package (2.x) and https://platform.openai.com/
 
 from __future__ import annotations
 
-from dragoman.dialects.base import Dialect
+from dragoman.dialects.base import Dialect, Forms
 from dragoman.dialects.chat.counting import COUNTING
 from dragoman.dialects.chat.decode_request import decode_request
 from dragoman.dialects.chat.encode_request import encode_request
@@ -37,6 +37,7 @@ CHAT = Dialect(
     scrub=scrub,
     id_prefix="chatcmpl-",
     tool_names=64,
+    forms=Forms(images="urls", pdfs="bytes", audio=True),
     counting=COUNTING,
     embeddings=OPENAI_EMBEDDINGS,
     encode_model=encode_model,

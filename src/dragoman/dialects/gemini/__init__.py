@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import msgspec
 
-from dragoman.dialects.base import Counting, Dialect, Way
+from dragoman.dialects.base import Counting, Dialect, Forms, Way
 from dragoman.dialects.gemini import paths
 from dragoman.dialects.gemini.decode_request import decode_request
 from dragoman.dialects.gemini.embeddings import GEMINI_EMBEDDINGS
@@ -95,6 +95,8 @@ GEMINI = Dialect(
     address=_address,
     counting=Counting(decode_count, encode_counted, _counting_address, encode_count, decode_counted),
     embeddings=GEMINI_EMBEDDINGS,
+    # Some of its servers fetch public URLs, many do not (Vertex, older models), and none fetches http://.
+    forms=Forms(images="urls", pdfs="urls", usual="bytes", audio=True),
     encode_model=encode_model,
     encode_models=encode_models,
 )

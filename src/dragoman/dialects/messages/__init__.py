@@ -5,7 +5,7 @@ Source: the types of the `anthropic` package (2.x) and https://platform.claude.c
 
 from __future__ import annotations
 
-from dragoman.dialects.base import Dialect
+from dragoman.dialects.base import Dialect, Forms
 from dragoman.dialects.messages.counting import COUNTING
 from dragoman.dialects.messages.decode_request import decode_request
 from dragoman.dialects.messages.encode_request import encode_request
@@ -36,6 +36,7 @@ MESSAGES = Dialect(
     scrub=scrub,
     id_prefix="msg_",
     counting=COUNTING,
+    forms=Forms(images="urls", pdfs="urls"),
     encode_model=encode_model,
     encode_models=encode_models,
 )

@@ -5,7 +5,7 @@ Source: the types of the `openai` package (2.x) and https://platform.openai.com/
 
 from __future__ import annotations
 
-from dragoman.dialects.base import Counting, Dialect, Way
+from dragoman.dialects.base import Counting, Dialect, Forms, Way
 from dragoman.dialects.openai_embeddings import OPENAI_EMBEDDINGS
 from dragoman.dialects.openai_models import encode_model, encode_models
 from dragoman.dialects.responses import counting
@@ -48,6 +48,7 @@ RESPONSES = Dialect(
         counting.decode_count, counting.encode_counted, counting.address, counting.encode_count, counting.decode_counted
     ),
     embeddings=OPENAI_EMBEDDINGS,
+    forms=Forms(images="urls", pdfs="urls", files=True),
     encode_model=encode_model,
     encode_models=encode_models,
 )

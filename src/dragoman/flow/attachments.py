@@ -1,0 +1,108 @@
+"""What a request refers to and does not hold: URLs are fetched, PDFs are read, once however many targets are tried.
+
+Two seams, implemented in `io/fetch.py` and `io/documents.py`. A request without attachments never comes here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+from dragoman.dialects.base import Dialect
+from dragoman.flow.media import (
+    Attachment,
+    Blob,
+    Fetched,
+    Fitting,
+    Key,
+    Pages,
+    Takes,
+    Unfetched,
+    Unread,
+    attachments_of,
+    blob_of,
+    is_pdf,
+    link_of,
+    takes_of,
+)
+from dragoman.ir.losses import Ledger
+from dragoman.ir.request import Request
+from dragoman.route.target import Endpoint
+
+Pictures = Literal["never", "bare", "always"]
+"""Of which pages of a PDF pictures are made: of none, of those without a text, of all."""
+
+
+class Fetcher(Protocol):
+    async def fetch(self, urls: Sequence[str], patience: float) -> list[Fetched | Unfetched]:
+        """What each URL leads to, in order, within so many seconds. Raises nothing for whatever is wrong with one."""
+        ...
+
+
+class Reader(Protocol):
+    @property
+    def pictures(self) -> Pictures:
+        """What is done about pictures of pages where a model sees images."""
+        ...
+
+    async def read(self, pdf: bytes, patience: float, *, pictures: bool) -> Pages | Unread:
+        """What a PDF says, within so many seconds. `pictures`: the model sees images. Raises nothing for whatever it is."""
+        ...
+
+
+class Attachments:
+    """Those of one request."""
+
+    __slots__ = ("_blobs", "_fetched", "_fetcher", "_read", "_reader", "_request", "parts")
+
+    def __init__(self, request: Request, fetcher: Fetcher | None, reader: Reader | None) -> None:
+        self._request = request
+        self._fetcher = fetcher
+        self._reader = reader
+        self.parts: list[Attachment] = attachments_of(request)
+        self._fetched: dict[str, Fetched | Unfetched] = {}
+        self._blobs: dict[int, Blob] = {}
+        self._read: dict[Key, Pages | Unread] = {}
+
+    async def fit(self, endpoint: Endpoint, upstream: Dialect, ledger: Ledger, patience: float) -> Request:
+        """The request as this target can be told it, with what that cost in the ledger. Raises `MalformedBody` and
+        `UnfitMedia`."""
+        takes = takes_of(upstream.forms, endpoint)
+        await self._fetch(takes, patience)
+        for part in self.parts:
+            if id(part) not in self._blobs and (blob := blob_of(part, self._wanted(part, takes))) is not None:
+                self._blobs[id(part)] = blob
+        pictures = self._reader is not None and self._reader.pictures != "never"
+        if takes.pdfs == "none":
+            await self._read_pdfs(takes, patience, pictures=pictures)
+        blobs = {
+            id(part): self._blobs[id(part)]
+            for part in self.parts
+            if id(part) in self._blobs and (getattr(part, "url", None) is None or link_of(part, takes) is not None)
+        }
+        return Fitting(takes, ledger, blobs, self._read, pictures=pictures).request(self._request)
+
+    def _wanted(self, part: Attachment, takes: Takes) -> dict[str, Fetched | Unfetched]:
+        """What an earlier target had to have fetched does not concern one that fetches it itself."""
+        return self._fetched if link_of(part, takes) is not None else {}
+
+    async def _fetch(self, takes: Takes, patience: float) -> None:
+        links = (link_of(part, takes) for part in self.parts)
+        urls = [url for url in dict.fromkeys(links) if url is not None and url not in self._fetched]
+        if not urls:
+            return
+        if self._fetcher is None:
+            off = Unfetched("is not fetched by this gateway, and the target takes it as bytes only")
+            self._fetched.update(dict.fromkeys(urls, off))
+            return
+        found = await self._fetcher.fetch(urls, patience)
+        self._fetched.update(zip(urls, found, strict=True))
+
+    async def _read_pdfs(self, takes: Takes, patience: float, *, pictures: bool) -> None:
+        shown = pictures and takes.images != "none"
+        if self._reader is None:
+            return
+        for part in self.parts:
+            blob = self._blobs.get(id(part))
+            if blob is not None and is_pdf(part, blob) and (id(part), shown) not in self._read:
+                self._read[id(part), shown] = await self._reader.read(blob.data, patience, pictures=shown)
