@@ -68,14 +68,14 @@ def _turn(name: str, seconds: int) -> bool:
     done = subprocess.run(
         [sys.executable, "-m", "tests.fuzz.run", "--child", name, "--seconds", str(seconds)],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         check=False,
     )
     log = done.stdout.decode("utf-8", "replace")
     (WORK / name / "log").write_text(log)
-    count = next((line for line in reversed(log.splitlines()) if line.startswith("#")), "").split()
+    count = next((line for line in reversed(log.splitlines()) if line[:1] == "#" and line[1:2].isdigit()), "").split()
     held = done.returncode == 0
     print(f"{'ok   ' if held else 'CRASH'} {name:20} {' '.join(count[:1] + count[2:6])}", flush=True)
     if not held:

@@ -30,15 +30,29 @@ class Frame(msgspec.Struct, gc=False):
 class SseParser:
     """Feed it bytes, take frames. `limit` bounds one event in bytes: beyond it the stream is garbled."""
 
-    __slots__ = ("_buffer", "_first", "_limit")
+    __slots__ = ("_buffer", "_first", "_limit", "_more", "_size", "_tail")
 
     def __init__(self, limit: int = 32 * 1024 * 1024) -> None:
         self._buffer = b""
+        self._more: list[bytes] = []
+        """What follows the buffer without ending its event: put together only when something does, or an event that comes in
+        small pieces would be copied with each of them."""
+        self._size = 0
+        self._tail = b""
         self._first = True
         self._limit = limit
 
     def feed(self, chunk: bytes) -> list[Frame]:
-        buffer = self._buffer + chunk if self._buffer else chunk
+        buffer = chunk
+        if self._buffer:
+            seam = self._tail + chunk
+            if not self._first and not (b"\n\n" in seam if b"\r" not in seam else _BLANK.search(seam)):
+                self._tail = seam[-3:]
+                self._more.append(chunk)
+                self._grown(self._size + len(chunk))
+                return []
+            buffer = b"".join([self._buffer, *self._more, chunk])
+            self._more.clear()
         if self._first:
             if len(buffer) < 3 and BOM.startswith(buffer):
                 self._buffer = buffer
@@ -55,10 +69,16 @@ class SseParser:
                 *events, _ = buffer[: end + 2].split(b"\n\n")
                 frames = [frame for event in events if (frame := parse_event(event)) is not None]
             rest = buffer[end + 2 :] if end >= 0 else buffer
-        if len(rest) > self._limit:
-            raise UpstreamGarbled(f"one event of the stream is larger than {self._limit} bytes")
         self._buffer = rest
+        if rest:
+            self._tail = rest[-3:]
+            self._grown(len(rest))
         return frames
+
+    def _grown(self, size: int) -> None:
+        self._size = size
+        if size > self._limit:
+            raise UpstreamGarbled(f"one event of the stream is larger than {self._limit} bytes")
 
     def _split_any(self, buffer: bytes, frames: list[Frame]) -> bytes:
         start = 0
@@ -74,7 +94,8 @@ class SseParser:
     def end(self) -> list[Frame]:
         """The stream is over. An event without its blank line still counts if its last line is whole enough to
         be read: several servers leave the last blank line out."""
-        rest, self._buffer = self._buffer, b""
+        rest, self._buffer = b"".join([self._buffer, *self._more]), b""
+        self._more.clear()
         frame = parse_event(rest.strip(b"\r\n"))
         return [frame] if frame is not None else []
 
