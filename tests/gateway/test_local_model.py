@@ -169,3 +169,19 @@ def test_the_openai_sdk_forces_a_call(gateway: Served) -> None:
         assert call.function.name == "get_weather"
         assert json.loads(call.function.arguments)["city"] in {"Paris", "Rome"}
         assert completion.choices[0].finish_reason == "tool_calls"
+
+
+def test_a_text_is_gone_on_with_by_its_own_endpoint(gateway: Served) -> None:
+    """As it is, and not as what a user says: token ids, too."""
+    with openai.OpenAI(base_url=gateway.base, api_key="any", max_retries=0, timeout=PATIENCE) as client:
+        answers = client.completions.create(
+            model="local", prompt=["The capital of France is", "One, two, three,"], max_tokens=4, temperature=0
+        )
+        assert [choice.index for choice in answers.choices] == [0, 1]
+        assert "Paris" in answers.choices[0].text
+        assert "four" in answers.choices[1].text
+        stream = client.completions.create(model="local", prompt="One, two, three,", max_tokens=4, temperature=0, stream=True)
+        assert "".join(chunk.choices[0].text for chunk in stream if chunk.choices) == answers.choices[1].text
+        counted = client.completions.create(model="local", prompt=[504, 2240, 282], max_tokens=2, temperature=0)
+        assert counted.usage
+        assert counted.usage.prompt_tokens == 3

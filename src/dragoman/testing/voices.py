@@ -11,10 +11,12 @@ import msgspec
 
 from dragoman.testing import (
     judge_chat,
+    judge_completions,
     judge_gemini,
     judge_messages,
     judge_responses,
     speak_chat,
+    speak_completions,
     speak_gemini,
     speak_messages,
     speak_responses,
@@ -53,6 +55,12 @@ def _hears_messages(method: str, path: str, body: Mapping[str, Any] | None) -> A
     return Ask(_model_of(body), body.get("stream") is True)
 
 
+def _hears_completions(method: str, path: str, body: Mapping[str, Any] | None) -> Ask | None:
+    if path.endswith("/chat/completions") or not path.endswith("/completions"):
+        return None
+    return _hears_chat(method, "/chat/completions", body)
+
+
 _GEMINI_PATH = re.compile(r"/v1[a-z0-9]*/(?:models/)?(.+):(generateContent|streamGenerateContent)$")
 
 
@@ -78,6 +86,13 @@ VOICES: dict[str, Voice] = {
     "gemini": Voice("gemini", _hears_gemini, speak_gemini.render, judge_gemini.fold_gemini, judge_gemini.read_gemini),
     "responses": Voice(
         "responses", _hears_responses, speak_responses.render, judge_responses.fold_responses, judge_responses.read_responses
+    ),
+    "completions": Voice(
+        "completions",
+        _hears_completions,
+        speak_completions.render,
+        judge_completions.fold_completion,
+        judge_completions.read_completion,
     ),
 }
 

@@ -44,11 +44,11 @@ def decode_request(body: bytes) -> Request:
     request.user = fields.text("user")
     request.metadata = fields.object("metadata") or {}
     request.echo = fields.flag("echo") or False
-    if fields.left.get("best_of") in {1, request.n}:
+    if fields.left.get("best_of") in (1, request.n):
         # As many as there are answers: nothing to choose from.
-        fields.left.pop("best_of")
+        fields.left.pop("best_of", None)
     if fields.left.get("suffix") == "":
-        fields.left.pop("suffix")
+        del fields.left["suffix"]
     request.extras = fields.rest()
     return request
 

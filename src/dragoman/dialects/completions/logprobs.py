@@ -17,8 +17,10 @@ def encode_logprobs(tokens: list[object], offset: int = 0) -> Block:
         text = text if isinstance(text, str) else ""
         written["tokens"].append(text)
         written["token_logprobs"].append(token.get("logprob"))
-        tops = cast("list[Any]", token.get("top_logprobs") or [])
-        alternatives = {top["token"]: top.get("logprob") for top in tops if isinstance(top, dict) and "token" in top}
+        tops = token.get("top_logprobs")
+        tops = cast("list[Any]", tops) if isinstance(tops, list) else []
+        named = [cast("Block", top) for top in tops if isinstance(top, dict)]
+        alternatives = {str(top["token"]): top.get("logprob") for top in named if "token" in top}
         written["top_logprobs"].append(alternatives or None)
         written["text_offset"].append(offset)
         offset += len(text)

@@ -20,7 +20,7 @@ Block = dict[str, Any]
 _REASONS: dict[str, FinishReason] = {"length": "length", "max_tokens": "length", "content_filter": "content_filter"}
 """Every other word (`stop`, `eos`, nothing) is a `stop`."""
 
-BROKEN = frozenset({"error", "abort"})
+_BROKEN = ("error", "abort")
 """Words of vLLM and SGLang for an answer that broke off."""
 
 FINISH_OF_REASON: dict[FinishReason, str] = {
@@ -54,17 +54,23 @@ def decode_response(body: bytes, issuer: str) -> Response:
     if not isinstance(choices, list) or not choices:
         raise UpstreamGarbled("the answer has no choices", provider=issuer)
     held = [item for item in cast("list[Any]", choices) if isinstance(item, dict)]
+    if not held:
+        raise UpstreamGarbled("no choice of the answer is an object", provider=issuer)
     held.sort(key=lambda item: item["index"] if isinstance(item.get("index"), int) else 0)
     found = [_choice(item, number, issuer) for number, item in enumerate(held)]
     return Response(text_of(answer.get("id")), text_of(answer.get("model")), found, decode_usage(answer.get("usage")))
 
 
 def _choice(native: Block, number: int, issuer: str) -> Choice:
-    if native.get("finish_reason") in BROKEN:
+    if is_broken(native.get("finish_reason")):
         raise UpstreamGarbled(f"the provider broke the answer off: {native['finish_reason']}", provider=issuer)
     text = text_of(native.get("text"))
     parts: list[Part] = [Text(text=text)] if text else []
     return Choice(parts, finish_of(native, number), logprobs=decode_logprobs(native.get("logprobs")) or None)
+
+
+def is_broken(word: object) -> bool:
+    return word in _BROKEN
 
 
 def finish_of(native: Block, number: int) -> Finish:

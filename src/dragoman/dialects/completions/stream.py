@@ -10,7 +10,7 @@ import msgspec
 from dragoman.dialects import lenient
 from dragoman.dialects.base import Reply
 from dragoman.dialects.completions.logprobs import decode_logprobs, encode_logprobs
-from dragoman.dialects.completions.response import BROKEN, FINISH_OF_REASON, echo_of, finish_of, paused, said_of
+from dragoman.dialects.completions.response import FINISH_OF_REASON, echo_of, finish_of, is_broken, paused, said_of
 from dragoman.dialects.openai_errors import decode_error, error_body
 from dragoman.dialects.openai_usage import decode_usage, encode_usage, estimated_usage
 from dragoman.errors import DragomanError, UpstreamGarbled
@@ -92,7 +92,7 @@ class StreamDecoder:
         if chunk.choices and not self._finishes:
             events.append(Start(chunk.id if type(chunk.id) is str else "", chunk.model if type(chunk.model) is str else ""))
         for native in chunk.choices or ():
-            if isinstance(native.finish_reason, str) and native.finish_reason in BROKEN:
+            if is_broken(native.finish_reason):
                 broken = UpstreamGarbled(f"the provider broke the answer off: {native.finish_reason}", provider=self._issuer)
                 return [*events, *self._fault(broken)]
             self._choice(native, events)

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from dragoman.dialects.base import Sniff
-from dragoman.dialects.completions.response import BROKEN
+from dragoman.dialects.completions.response import is_broken
 from dragoman.dialects.completions.stream import read_chunk
 from dragoman.dialects.openai_usage import decode_usage
 from dragoman.ir.usage import Usage
@@ -45,7 +45,7 @@ def sniff(frame: Frame) -> Sniff:
         return "error"
     found: Sniff = "wait"
     for choice in chunk.choices or ():
-        if isinstance(choice.finish_reason, str) and choice.finish_reason in BROKEN:
+        if is_broken(choice.finish_reason):
             return "error"
         if choice.text or choice.finish_reason or choice.logprobs:
             found = "content"
