@@ -350,6 +350,7 @@ class ProfileSection(msgspec.Struct, frozen=True, kw_only=True):
     call_ids: Annotated[str, _choice(Literal["any", "nine"])] | None = None
     stream_usage: Yes | None = None
     completions: Yes | None = None
+    keeps_responses: Yes | None = None
     extra_sampling: Yes | None = None
     thinking_config: Annotated[str, _choice(Literal["level", "budget", "none"])] | None = None
     json_schema: Yes | None = None
