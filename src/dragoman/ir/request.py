@@ -51,10 +51,15 @@ class Node(msgspec.Struct, kw_only=True, gc=False):
 
 class CacheMark(msgspec.Struct, frozen=True):
     """The prompt up to here is worth caching. `ttl` in the words of the Messages API (`5m`, `1h`); `key` is the name
-    under which the caller said it."""
+    under which the caller said it; `at` is where, if not on what it marks."""
 
     ttl: str | None = None
     key: str = "cache_control"
+    at: Path = None
+
+    def spot(self, at: Path) -> Path:
+        """The mark's own place. `at`: that of what it marks."""
+        return (at if self.at is None else self.at, self.key)
 
 
 class Seal(msgspec.Struct, frozen=True):

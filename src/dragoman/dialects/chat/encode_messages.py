@@ -100,12 +100,12 @@ class MessagesEncoding:
         if id(node) not in self._marked:
             few = self.profile.cache_marks != "none" and _may_be_marked(cast("Part", node))
             why = f"only the last {MOST_MARKS} marks are taken" if few else "this target takes no cache mark here"
-            self.ledger.add(node.at, cache.key, why, "info")
+            self.ledger.add(cache.spot(node.at), None, why, "info")
             return {key: value for key, value in extras.items() if key != cache.key}
         if self.profile.cache_marks == "breakpoint":
             block["prompt_cache_breakpoint"] = {"mode": "explicit"}
             if cache.ttl is not None:
-                self.ledger.add((node.at, cache.key), "ttl", "the lifetime is the target's own", "info")
+                self.ledger.add(cache.spot(node.at), "ttl", "the lifetime is the target's own", "info")
         else:
             block["cache_control"] = {"type": "ephemeral"} if cache.ttl is None else {"type": "ephemeral", "ttl": cache.ttl}
         return extras
@@ -189,7 +189,7 @@ class MessagesEncoding:
             if markable is not None:
                 extras = self._mark(markable, result, result.cache)
             else:
-                self.ledger.add(result.at, result.cache.key, "an empty result cannot be marked", "info")
+                self.ledger.add(result.cache.spot(result.at), None, "an empty result cannot be marked", "info")
         native["content"] = _collapsed(texts)
         if extras:
             self._write_back(native, result, extras)

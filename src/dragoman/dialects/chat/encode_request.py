@@ -149,7 +149,7 @@ class _Encoding:
                 inner["strict"] = tool.strict
         native: Block = {"type": kind, kind: inner}
         if tool.cache is not None:
-            self.ledger.add(tool.at, tool.cache.key, "this target takes no cache mark here", "info")
+            self.ledger.add(tool.cache.spot(tool.at), None, "this target takes no cache mark here", "info")
         if not self.native:
             self.ledger.extras(tool)
         else:

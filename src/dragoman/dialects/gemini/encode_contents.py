@@ -398,7 +398,7 @@ class ContentsEncoding:
 
     def _dressed(self, block: Block, part: Node, cache: CacheMark | None) -> Block:
         if cache is not None:
-            self.ledger.add(part.at, cache.key, "Gemini caches by itself", "info")
+            self.ledger.add(cache.spot(part.at), None, "Gemini caches by itself", "info")
         if part.extras:
             if self.native:
                 for key in merge(block, part.extras):

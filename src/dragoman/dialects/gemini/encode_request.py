@@ -100,7 +100,7 @@ class _Encoding:
         if tool.strict:
             self.ledger.add(tool.at, None, "arguments are not held to their schema by the provider", "degraded")
         if tool.cache is not None:
-            self.ledger.add(tool.at, tool.cache.key, "Gemini caches by itself", "info")
+            self.ledger.add(tool.cache.spot(tool.at), None, "Gemini caches by itself", "info")
         if self.native:
             merge(native, tool.extras)
         else:

@@ -135,7 +135,7 @@ class ItemsEncoding:
     def _losses_of(self, part: Node, cache: CacheMark | None) -> None:
         """Of a node that has become part of a text: its mark and its extras."""
         if cache is not None:
-            self.ledger.add(part.at, cache.key, "this target takes no cache mark here", "info")
+            self.ledger.add(cache.spot(part.at), None, "this target takes no cache mark here", "info")
         self.ledger.extras(part)
 
     def _dressed(self, block: Block, part: Node, cache: CacheMark | None) -> Block:
@@ -150,11 +150,11 @@ class ItemsEncoding:
     def _mark(self, block: Block, part: Node, cache: CacheMark) -> bool:
         """Put the node's cache mark on the block, or in the ledger."""
         if id(part) not in self._marked:
-            self.ledger.add(part.at, cache.key, "this target takes no cache mark here", "info")
+            self.ledger.add(cache.spot(part.at), None, "this target takes no cache mark here", "info")
             return False
         block["prompt_cache_breakpoint"] = {"mode": "explicit"}
         if cache.ttl is not None:
-            self.ledger.add((part.at, cache.key), "ttl", "the lifetime is the target's own", "info")
+            self.ledger.add(cache.spot(part.at), "ttl", "the lifetime is the target's own", "info")
         return True
 
     def _write_back(self, block: Block, node: Node, extras: Extras) -> None:
@@ -209,7 +209,7 @@ class ItemsEncoding:
         if result.cache is not None and blocks:
             self._mark(blocks[-1], result, result.cache)
         elif result.cache is not None:
-            self.ledger.add(result.at, result.cache.key, "an empty result cannot be marked", "info")
+            self.ledger.add(result.cache.spot(result.at), None, "an empty result cannot be marked", "info")
         kind = "custom_tool_call_output" if result.call_id in self._free_calls else "function_call_output"
         output: Any = blocks
         if not blocks:

@@ -128,7 +128,7 @@ class _Encoding:
             # Left out, this API tries to be strict, and makes every member of the schema required.
             native.setdefault("strict", False)
         if tool.cache is not None:
-            self.ledger.add(tool.at, tool.cache.key, "this target takes no cache mark here", "info")
+            self.ledger.add(tool.cache.spot(tool.at), None, "this target takes no cache mark here", "info")
         if not self.native:
             self.ledger.extras(tool)
         else:
