@@ -101,20 +101,23 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     format_with_tools: bool = True
     """Gemini: an answer's format and function tools may be asked for together (since Gemini 3)."""
 
+    model_fields: Literal["anthropic", "nova", "openai", "none"] = "anthropic"
+    """Converse: in whose words the model takes what Converse has no parameter for (`thinking`, `top_k`), or not at all."""
+
+    cache_points: bool = True
+    """Converse: the model takes marks for the prompt cache."""
+
     sealed: bool = True
     """Responses: reasoning comes sealed, to be replayed, where that is asked for (`reasoning.encrypted_content`)."""
 
     completions: bool = True
     """Completions: the model is served at that endpoint too, where its provider has one."""
 
+    keeps_responses: bool = True
+    """Responses: the provider keeps its answers (`store`, `previous_response_id`). Elsewhere the gateway does."""
+
     extra_sampling: bool = False
     """Chat: `top_k`, `min_p`, `repetition_penalty` are taken beside OpenAI's own parameters (vLLM, OpenRouter ...)."""
-
-    embed_dimensions: bool = True
-    """Embeddings: the length of the vectors can be asked for. False: longer ones come, and are cut to it here."""
-
-    embed_most: int | None = None
-    """Embeddings: most inputs that one request may have; more go in several."""
 
     images: Reach | None = None
     """How images are taken. None: as the dialect puts them, unless the catalogue knows that the model sees none."""
@@ -140,6 +143,12 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
 
     audio_formats: frozenset[str] = frozenset()
     """Formats of sound, as in `wav`, `mp3`; empty: whatever the caller sends."""
+
+    embed_dimensions: bool = True
+    """Embeddings: the length of the vectors can be asked for. False: longer ones come, and are cut to it here."""
+
+    embed_most: int | None = None
+    """Embeddings: most inputs that one request may have; more go in several."""
 
 
 DEFAULT = Profile()
