@@ -207,10 +207,10 @@ _ROWS: tuple[Provider, ...] = (
             custom_tools=True,
             allowed_tools=True,
             audio_formats=frozenset({"wav", "mp3"}),
+            completions=False,
         ),
         quirks=(
             # Of what is still there, only these: https://developers.openai.com/api/reference/resources/completions
-            ("*", {"completions": False}),
             ("gpt-3.5-turbo-instruct*", {"completions": True, "max_output_tokens": 2048}),
             ("davinci-002", {"completions": True, "max_output_tokens": 8192}),
             ("babbage-002", {"completions": True, "max_output_tokens": 8192}),
