@@ -18,7 +18,7 @@ import logging
 import re
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -43,18 +43,22 @@ _JSON: RawHeaders = [(b"content-type", b"application/json")]
 _MODELS = re.compile(r"(/v1(beta|alpha)?)?/models(?=/|$)")
 _ASKS = frozenset({"GET", "HEAD"})
 _CLIENT_LEFT = 499
+_GREETINGS = frozenset({"", "/api/hello"})
+_OTHER_HEALTH = frozenset({"/v1/universal/health", "/v1/cache/health"})
+State = Literal["ok", "starting", "draining"]
+"""Anything but `ok` tells a load balancer to send requests elsewhere."""
 _EXPLAIN = re.compile(r"(?:/v1)?/explain(?=/|$)")
 
 
 class Site(msgspec.Struct, kw_only=True):
     """What this gateway serves. `models` gives the list anew at each call; `health` the state of the providers by name;
-    `ready` whether requests can be taken; `price` what usage costs."""
+    `state` whether requests are to be sent here; `price` what usage costs."""
 
     keys: KeyRing
     models: Callable[[], Sequence[ModelCard]]
     passes: Mapping[str, PassThrough]
     health: Callable[[], dict[str, Any]]
-    ready: Callable[[], bool]
+    state: Callable[[], State]
     price: Pricing
     max_body: int = 64 * 1024 * 1024
 
@@ -94,6 +98,20 @@ class Gateway:
         except Exception:
             log.exception("a fault in the gateway on %s %s", inbound.method, inbound.path)
             await self.refuse(inbound, watched, Internal("the gateway failed; its log says why"))
+
+    def owns(self, inbound: Inbound) -> bool:
+        """Whether a request is the gateway's to answer: by its path, whatever the method."""
+        path = inbound.path.rstrip("/")
+        return bool(self._allowed(path)) or _first(path) in self.site.passes or self._work(path, inbound) is not None
+
+    def screen(self, inbound: Inbound) -> DragomanError | None:
+        """The key is in the head: nobody need wait for the body of a stranger's request, not even where none is asked for
+        a key (a body has no business there)."""
+        try:
+            self.site.keys.admit(inbound)
+        except DragomanError as error:
+            return error
+        return None
 
     def _work(self, path: str, inbound: Inbound) -> tuple[Dialect, Work] | None:
         """What a path asks for: by the path itself, or where a dialect puts the model into it."""
@@ -172,17 +190,17 @@ class Gateway:
         """The methods of a path of ours, empty for one that is not ours."""
         if path in self._works or _EXPLAIN.match(path):
             return "POST"
-        ours = path in {"", "/api/hello"} or path.startswith("/health") or _is_models(path)
+        ours = path in _GREETINGS or path.startswith("/health") or path in _OTHER_HEALTH or _is_models(path)
         return "GET, HEAD" if ours else ""
 
     # ------------------------------------------------------------ everything but inference
 
     async def _other(self, path: str, inbound: Inbound, out: Outbound) -> None:
         asks = inbound.method in _ASKS
-        if asks and path in {"/", "/api/hello"}:
+        if asks and path in {"/", *_GREETINGS}:
             await _send(out, 200, _JSON, msgspec.json.encode({"name": "dragoman", "version": __version__, "status": "ok"}))
             return
-        if asks and (path.startswith("/health") or path in {"/v1/universal/health", "/v1/cache/health"}):
+        if asks and (path.startswith("/health") or path in _OTHER_HEALTH):
             await self._health(path, inbound, out)
             return
         inbound, caller = self.site.keys.admit(inbound)
@@ -236,8 +254,9 @@ class Gateway:
         raise UnknownModel(f"No model {name!r} here: its provider has no key.", code="model_not_found", param="model")
 
     async def _health(self, path: str, inbound: Inbound, out: Outbound) -> None:
-        ready = self.site.ready()
-        state: dict[str, Any] = {"status": "ok" if ready else "starting", "version": __version__}
+        status = self.site.state()
+        ready = status == "ok"
+        state: dict[str, Any] = {"status": status, "version": __version__}
         match path:
             case "/health/live" | "/health/liveliness" | "/health/liveness":
                 await _send(out, 200, _JSON, msgspec.json.encode({"status": "ok"}))
@@ -289,6 +308,9 @@ class _Watched:
 
     async def finish(self, data: bytes = b"") -> None:
         await self._out.finish(data)
+
+    def bound(self, seconds: float) -> None:
+        self._out.bound(seconds)
 
     def abort(self) -> None:
         self._out.abort()

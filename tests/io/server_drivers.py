@@ -22,8 +22,9 @@ import uvicorn
 import uvloop
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from dragoman.errors import DragomanError
+from dragoman.errors import DragomanError, Unauthenticated
 from dragoman.io.asgi import AsgiApp
+from dragoman.io.mount import Mount
 from dragoman.io.server import Server
 from dragoman.io.server_limits import ServerLimits
 from dragoman.wire.http import Inbound, Outbound
@@ -54,8 +55,11 @@ class Echo:
     def __init__(self, max_body: int = 1024 * 1024) -> None:
         self._site = Site(max_body)
         self.seen: list[Inbound] = []
+        self.screened: list[int] = []
+        """Bytes of the body that were shown."""
         self.cancelled: list[str] = []
         self.pieces = 0
+        self.is_native = False
         self.entered = asyncio.Event()
         self.left = asyncio.Event()
         self.gate = asyncio.Event()
@@ -63,6 +67,13 @@ class Echo:
     @property
     def site(self) -> Site:
         return self._site
+
+    def owns(self, inbound: Inbound) -> bool:
+        return not inbound.path.startswith("/app")
+
+    def screen(self, inbound: Inbound) -> DragomanError | None:
+        self.screened.append(len(inbound.body))
+        return Unauthenticated("a stranger") if inbound.header(b"x-key") == b"wrong" else None
 
     async def handle(self, inbound: Inbound, out: Outbound) -> None:
         self.seen.append(inbound)
@@ -106,6 +117,14 @@ class Echo:
         while True:
             await out.write(PIECE)
             self.pieces += 1
+
+    async def do_bounded_flood(self, inbound: Inbound, out: Outbound) -> None:
+        out.bound(-0.9)  # with a driver's own grace, in a tenth of a second
+        await self.do_flood(inbound, out)
+
+    async def do_bounded_wait(self, inbound: Inbound, out: Outbound) -> None:
+        out.bound(-0.97 if self.is_native else 5)
+        await self.do_wait(inbound, out)
 
     async def do_no_content(self, inbound: Inbound, out: Outbound) -> None:
         await out.start(204, [])
@@ -269,9 +288,11 @@ async def serving(
     buffers: int = 0,
     server_tls: ssl.SSLContext | None = None,
     client_tls: ssl.SSLContext | None = None,
+    mount: Mount | None = None,
 ) -> AsyncGenerator[Served]:
     """`limits` are the native driver's; uvicorn has none but the size of the body."""
     handler = handler or Echo()
+    handler.is_native = driver == "native"
     listener = socket.socket()
     if buffers:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffers)
@@ -279,7 +300,9 @@ async def serving(
     listener.listen(64)
     port = listener.getsockname()[1]
     start = _native if driver == "native" else _uvicorn
-    drain, transports = await start(handler, listener, limits or ServerLimits(), patience, server_tls)
+    if mount is not None:
+        await mount.start()
+    drain, transports = await start(handler, listener, limits or ServerLimits(), patience, server_tls, mount)
     drained = False
 
     async def once() -> None:
@@ -294,25 +317,27 @@ async def serving(
         handler.gate.set()
         await once()
         assert transports() == []
+        if mount is not None:
+            await mount.stop()
 
 
 Started = tuple[Callable[[], Awaitable[None]], Callable[[], list[asyncio.Transport]]]
 
 
 async def _native(
-    handler: Echo, listener: socket.socket, limits: ServerLimits, patience: int, tls: ssl.SSLContext | None
+    handler: Echo, listener: socket.socket, limits: ServerLimits, patience: int, tls: ssl.SSLContext | None, mount: Mount | None
 ) -> Started:
-    server = Server(handler, limits=limits, tls=tls)
+    server = Server(handler, limits=limits, tls=tls, mount=mount)
     await server.start(listener)
     return lambda: server.drain(patience), server.transports
 
 
 async def _uvicorn(
-    handler: Echo, listener: socket.socket, limits: ServerLimits, patience: int, tls: ssl.SSLContext | None
+    handler: Echo, listener: socket.socket, limits: ServerLimits, patience: int, tls: ssl.SSLContext | None, mount: Mount | None
 ) -> Started:
     config = uvicorn.Config(
-        AsgiApp(handler), loop="none", http="httptools", ws="none", lifespan="off", log_config=None, access_log=False,
-        server_header=False, date_header=False, proxy_headers=False, timeout_graceful_shutdown=patience,
+        AsgiApp(handler, mount=mount), loop="none", http="httptools", ws="none", lifespan="off", log_config=None,
+        access_log=False, server_header=False, date_header=False, proxy_headers=False, timeout_graceful_shutdown=patience,
     )  # fmt: skip
     config.load()
     config.ssl = tls

@@ -44,6 +44,8 @@ UVICORN_CANNOT: dict[str, str] = {
     "absolute-target-without-path": "uvicorn cannot read a URL without a path",
     "leaving-with-requests-in-line": "uvicorn does not read while a request waits for its turn, and so misses the end",
     "endless-framing": "uvicorn has no limit on chunk extensions and trailers",
+    "first-piece": "uvicorn waits for the first piece of a body before it says that there is one",
+    "answers-while-draining": "uvicorn closes the port at once, so that nobody can ask it how it is",
     "broken-head-behind": "uvicorn writes its 400 at once, before or into the answer to the request before it",
 }
 """What it does not do at all. Its half of the test shows what it does instead."""
@@ -525,6 +527,69 @@ def test_an_offer_to_upgrade_is_declined(driver: str, run: Run, raw: bytes) -> N
     run(scenario())
 
 
+_STRANGER = b"x-key: wrong"
+
+
+@on_all_drivers
+@pytest.mark.parametrize(
+    "raw",
+    [
+        get("/echo", b"content-length: 900000", _STRANGER, method=b"POST"),
+        get("/echo", b"content-length: 900000", _STRANGER, method=b"POST") + b"x" * 1000,
+        get("/echo", b"transfer-encoding: chunked", _STRANGER, method=b"POST") + b"3\r\nabc\r\n",
+        get("/echo", b"content-length: 900000", b"expect: 100-continue", _STRANGER, method=b"POST"),
+    ],
+    ids=["head", "beginning", "chunks", "expecting"],
+)
+def test_a_stranger_is_refused_before_the_body_has_come(driver: str, run: Run, raw: bytes) -> None:
+    async def scenario() -> None:
+        async with serving(driver, limits=ServerLimits(linger=QUICK)) as served, served.client() as client:
+            await client.send(raw)
+            if driver == "asgi" and raw.endswith(b"\r\n\r\n") and b"expect" not in raw:
+                assert "first-piece" in UVICORN_CANNOT
+                await client.send(b"x")
+            got = await client.answer()
+            assert (got.status, got.body) == (401, b"refused /echo: a stranger")
+            assert served.handler.seen == []
+            if driver == "native":
+                assert got.header(b"connection") == b"close"
+                client.writer.write(b"x" * 1000)
+                assert await client.rest() == b""
+
+    run(scenario())
+
+
+@on_all_drivers
+def test_a_request_that_comes_in_one_piece_is_not_screened_first(driver: str, run: Run) -> None:
+    """The handler sees it anyway, and would do the work twice."""
+
+    async def scenario() -> None:
+        async with serving(driver) as served, served.client() as client:
+            for raw in (post("/echo", b"abc"), chunked("/echo", b"abc"), get("/echo"), post("/echo", b"x" * 60_000)):
+                await client.send(raw)
+                assert (await client.answer()).status == 200
+            assert len(served.handler.screened) <= (0 if driver == "native" else 1)
+
+    run(scenario())
+
+
+@on_all_drivers
+@pytest.mark.parametrize("at", [200, -1])
+def test_whoever_may_send_a_body_is_screened_once(driver: str, run: Run, at: int) -> None:
+    raw = post("/echo", b"x" * 1000)
+
+    async def scenario() -> None:
+        async with serving(driver) as served, served.client() as client:
+            for number in range(1, 3):
+                await client.send(raw[:at])
+                await until(lambda number=number: len(served.handler.screened) == number)
+                await client.send(raw[at:])
+                assert (await client.answer()).body == b"x" * 1000
+            assert served.handler.screened == [0, 0]
+
+    run(scenario())
+
+
 # ---------------------------------------------------------------- pipelining
 
 
@@ -704,6 +769,35 @@ def test_a_client_that_takes_nothing_is_given_up(driver: str, run: Run) -> None:
 
 
 @on_all_drivers
+def test_a_client_that_takes_its_answer_too_slowly_is_given_up_when_its_time_is_over(driver: str, run: Run) -> None:
+    async def scenario() -> None:
+        limits = ServerLimits(head_timeout=QUICK)  # how often the clock is looked at
+        async with serving(driver, limits=limits, patience=1) as served, served.client(buffers=4096) as client:
+            client.reader._transport.pause_reading()  # pyright: ignore[reportAttributeAccessIssue]
+            await client.send(get("/bounded-flood"))
+            await served.handler.left.wait()
+            assert served.handler.cancelled == ["/bounded-flood"]
+            # What it has not taken does not look like a whole answer.
+            client.reader._transport.resume_reading()  # pyright: ignore[reportAttributeAccessIssue]
+            assert not (await client.rest()).endswith(b"0\r\n\r\n")
+
+    run(scenario())
+
+
+@on_all_drivers
+def test_a_client_that_takes_everything_is_not_timed_by_that(driver: str, run: Run) -> None:
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        limits = ServerLimits(head_timeout=0.03)
+        async with serving(driver, limits=limits) as served, served.client() as client:
+            await client.send(get("/bounded-wait"))
+            loop.call_later(0.1, served.handler.gate.set)
+            assert (await client.answer()).status == 200
+
+    run(scenario())
+
+
+@on_all_drivers
 @pytest.mark.parametrize("sent", [b"G", get("/echo")[:-2]])
 def test_a_head_that_does_not_come_is_not_waited_for(driver: str, run: Run, sent: bytes) -> None:
     async def scenario() -> None:
@@ -849,9 +943,17 @@ def test_a_drain_lets_answers_end_and_closes_what_is_idle(driver: str, run: Run)
             await until(lambda: len(served.handler.seen) == 3)
             draining = asyncio.ensure_future(served.drain())
             assert await idle.rest() == b""
-            with pytest.raises(ConnectionError):
-                async with served.client():
-                    pass
+            if driver == "asgi":
+                with pytest.raises(ConnectionError):
+                    async with served.client():
+                        pass
+                assert "answers-while-draining" in UVICORN_CANNOT
+            else:
+                async with served.client() as late:
+                    await late.send(get("/echo"))
+                    got = await late.answer()
+                    assert (got.status, got.header(b"connection")) == (200, b"close")
+                    assert await late.rest() == b""
             assert not draining.done()
             served.handler.gate.set()
             got = await busy.answer()

@@ -114,6 +114,8 @@ class _Terminal:
         if self._whole:
             self._show(json.loads(self._whole))
 
+    def bound(self, seconds: float) -> None: ...
+
     def abort(self) -> None:
         self.error = "the answer broke off"
 

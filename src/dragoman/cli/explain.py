@@ -100,6 +100,8 @@ class _Kept:
     async def finish(self, data: bytes = b"") -> None:
         self.body += data
 
+    def bound(self, seconds: float) -> None: ...
+
     def abort(self) -> None:
         raise Failure("the explanation broke off")
 

@@ -96,6 +96,10 @@ class Answer:
         self.complete = self.finished = True
         await self._out.finish(data)
 
+    def bound(self, seconds: float) -> None:
+        """See `Outbound`."""
+        self._out.bound(seconds)
+
     async def error(self, error: DragomanError) -> None:
         """The end of an answer that failed, in the caller's dialect. Where not even an event can follow what the caller
         has, the connection is broken off. Nothing, if the caller has all of its answer or was told by the provider."""

@@ -27,6 +27,7 @@ async def forward(
         query = without_key(query)
     url = f"{target.root}{path}" + (f"?{query.decode('latin-1')}" if query else "")
     deadline = clock.now() + target.timeouts.total
+    out.bound(target.timeouts.total)
     exchange = await transport.open(
         UpstreamRequest(method=inbound.method, url=url, headers=headers, body=inbound.body, timeouts=target.timeouts)
     )

@@ -27,7 +27,9 @@ def begin(call: Call) -> list[Endpoint]:
     """The endpoints that are tried, in order. Raises `MalformedBody` and `UnknownModel`."""
     route = call.route()
     call.strict = route.strict or (call.inbound.header(b"x-dragoman-strict") or b"").lower() in _YES
-    call.deadline = call.report.started + max(endpoint.timeouts.total for endpoint in route.endpoints)
+    patience = max(endpoint.timeouts.total for endpoint in route.endpoints)
+    call.deadline = call.report.started + patience
+    call.answer.bound(patience)
     call.first = route.endpoints[0].provider
     # Several keys of one provider are no choice where the caller brings its own.
     endpoints = [one for one in route.endpoints if one.key == 1 or not brings_own(one, call.report.caller)]

@@ -6,21 +6,20 @@ Its whole work is to gather the body within the limit, to hand over, and to canc
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
-from dragoman.errors import BodyTooLarge
+from dragoman.errors import BodyTooLarge, DragomanError
 from dragoman.io.handler import Handler
+from dragoman.io.mount import Mount, Receive, Scope, Send
 from dragoman.wire.http import Inbound
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
+_GRACE = 1.0
+"""Seconds that whoever makes an answer gets to end it in, before a client that does not take it is given up."""
 
 
 class AsgiApp:
-    """`on_start` and `on_stop` run in the server's lifespan."""
+    """`on_start` and `on_stop` run in the server's lifespan; `mount` gets what the handler does not own."""
 
     def __init__(
         self,
@@ -28,8 +27,10 @@ class AsgiApp:
         *,
         on_start: Callable[[], Awaitable[None]] | None = None,
         on_stop: Callable[[], Awaitable[None]] | None = None,
+        mount: Mount | None = None,
     ) -> None:
         self._gateway = gateway
+        self._mount = mount
         self._on_start = on_start
         self._on_stop = on_stop
 
@@ -47,10 +48,14 @@ class AsgiApp:
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
+                if self._mount is not None:
+                    await self._mount.start()
                 if self._on_start is not None:
                     await self._on_start()
                 await send({"type": "lifespan.startup.complete"})
             else:
+                if self._mount is not None:
+                    await self._mount.stop()
                 if self._on_stop is not None:
                     await self._on_stop()
                 await send({"type": "lifespan.shutdown.complete"})
@@ -67,27 +72,31 @@ class AsgiApp:
             body=b"",
             client=client[0] if client else "",
         )
-        out = _AsgiOut(send)
-        most = self._gateway.site.max_body
-        body = await _body(inbound, receive, most)
+        if self._mount is not None and not self._gateway.owns(inbound):
+            scope["state"] = self._mount.state()
+            await self._mount.app(scope, receive, send)
+            return
+        handler = asyncio.current_task()
+        assert handler is not None
+        out = _AsgiOut(send, handler)
+        body = await _body(inbound, receive, self._gateway)
         if body is None:
             return
-        if isinstance(body, BodyTooLarge):
+        if isinstance(body, DragomanError):
             await self._gateway.refuse(inbound, out, body)
             return
         inbound.body = body
-        handler = asyncio.current_task()
-        assert handler is not None
         watch = _Watch(receive, handler, out)
         watcher = asyncio.get_running_loop().create_task(watch.run())
         try:
             await self._gateway.handle(inbound, out)
         except asyncio.CancelledError:
             # The client left: nobody is there to be told. Any other cancellation is the server's, and goes on.
-            if not watch.left:
+            if not (watch.left or out.overdue):
                 raise
             handler.uncancel()
         finally:
+            out.settle()
             watcher.cancel()
 
 
@@ -111,12 +120,17 @@ class _Watch:
             self._handler.cancel()
 
 
-async def _body(inbound: Inbound, receive: Receive, most: int) -> bytes | BodyTooLarge | None:
-    """The whole body; None when the client left before its end."""
+async def _body(inbound: Inbound, receive: Receive, handler: Handler) -> bytes | DragomanError | None:
+    """The whole body, or why it is not wanted; None when the client left before its end."""
+    most = handler.site.max_body
     length = inbound.header(b"content-length")
     too_large = BodyTooLarge(f"the request body is larger than {most} bytes (server.max_body)")
     if length is not None and length.isdigit() and int(length) > most:
         return too_large
+    # The first `receive` tells a client to go on that asked.
+    screened = inbound.header(b"expect") is not None
+    if screened and (refusal := handler.screen(inbound)) is not None:
+        return refusal
     pieces: list[bytes] = []
     size = 0
     while True:
@@ -131,16 +145,24 @@ async def _body(inbound: Inbound, receive: Receive, most: int) -> bytes | BodyTo
             pieces.append(piece)
         if not message.get("more_body", False):
             return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        if not screened:
+            screened = True
+            if (refusal := handler.screen(inbound)) is not None:
+                return refusal
 
 
 class _AsgiOut:
     """The handler's way to the client. The server's `send` waits while the client is slow."""
 
-    __slots__ = ("_aborted", "_send", "done")
+    __slots__ = ("_aborted", "_handler", "_overdue", "_send", "done", "overdue")
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, handler: asyncio.Task[Any]) -> None:
         self._send = send
+        self._handler = handler
         self._aborted = False
+        self._overdue: asyncio.TimerHandle | None = None
+        self.overdue = False
+        """The client took the answer too slowly, and the handler was cancelled."""
         self.done = False
 
     async def start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
@@ -153,6 +175,20 @@ class _AsgiOut:
         if not self._aborted:
             self.done = True
             await self._send({"type": "http.response.body", "body": data})
+            self.settle()
+
+    def bound(self, seconds: float) -> None:
+        self.settle()
+        self._overdue = self._handler.get_loop().call_later(seconds + _GRACE, self._give_up)
+
+    def settle(self) -> None:
+        if self._overdue is not None:
+            self._overdue.cancel()
+            self._overdue = None
+
+    def _give_up(self) -> None:
+        self.overdue = True
+        self._handler.cancel()
 
     def abort(self) -> None:
         """An ASGI application breaks an answer off by returning without its end: the server then closes the connection."""

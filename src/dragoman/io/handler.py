@@ -19,6 +19,16 @@ class Handler(Protocol):
     @property
     def site(self) -> Bounds: ...
 
+    def owns(self, inbound: Inbound) -> bool:
+        """Whether a request, its body aside, is for the handler. Asked only where something else is mounted beside it,
+        which then gets the rest."""
+        ...
+
+    def screen(self, inbound: Inbound) -> DragomanError | None:
+        """Asked when a head has come whose body is still to be waited for: why the request will be refused whatever the
+        body says, or None. Strangers are not to make anybody hold what they send."""
+        ...
+
     async def handle(self, inbound: Inbound, out: Outbound) -> None:
         """Answers a whole request."""
         ...

@@ -4,6 +4,10 @@ server = Server(gateway)
 await server.start(listener)
 ...
 await server.drain(10)
+
+There are two ways to stop. `drain` is for the end of the gateway: nobody else will answer, so the port stays open until
+what was under way is done, and that is bounded. `hand_over` is for a process that has a successor on the same port: it
+accepts nobody, and otherwise goes on until its last client has its last answer.
 """
 
 from __future__ import annotations
@@ -16,22 +20,36 @@ import ssl
 from collections.abc import Awaitable, Callable
 
 from dragoman.io.handler import Handler
+from dragoman.io.mount import Mount
 from dragoman.io.server_connection import ServerConnection, Shared
 from dragoman.io.server_limits import ServerLimits
 
 _BACKLOG = 2048
 _AT_ONCE = 1.0
 """Seconds that cancelled handlers get to unwind in."""
+_GRACE = 0.2
+"""Seconds that an idle connection gets when the gateway stops: its client may have sent a request already."""
+_GRACE_WITH_SUCCESSOR = 5.0
+"""The same when there is no hurry."""
 
 
 class Server:
-    """`tls` makes it speak TLS only. One listening socket, one loop."""
+    """`tls` makes it speak TLS only. One loop; one listening socket as a rule. `mount` gets what the handler does not own:
+    whoever makes the server starts and stops it."""
 
-    def __init__(self, handler: Handler, *, limits: ServerLimits | None = None, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        handler: Handler,
+        *,
+        limits: ServerLimits | None = None,
+        tls: ssl.SSLContext | None = None,
+        mount: Mount | None = None,
+    ) -> None:
         self._handler = handler
         self._limits = limits or ServerLimits()
         self._tls = tls
-        self._server: asyncio.Server | None = None
+        self._mount = mount
+        self._listening: dict[int, asyncio.Server] = {}
         self._shared: Shared | None = None
 
     @property
@@ -49,14 +67,17 @@ class Server:
         connections = self._shared.connections if self._shared is not None else ()
         return [each.transport for each in connections if each.transport is not None]
 
-    async def start(self, listener: socket.socket) -> None:
-        """Accept connections from a bound socket, which is closed by `drain`."""
+    async def start(self, listener: socket.socket, name: int = 0) -> None:
+        """Accept connections from a bound socket, which is closed at the end. May be called again with others, under other
+        names."""
         loop = asyncio.get_running_loop()
-        shared = self._shared = Shared(self._handler, self._limits, loop)
+        shared = self._shared
+        if shared is None:
+            shared = self._shared = Shared(self._handler, self._limits, loop, self._mount)
         if listener.family in {socket.AF_INET, socket.AF_INET6}:
             # Accepted sockets inherit it: no answer waits for the acknowledgement of the one before.
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._server = await loop.create_server(
+        self._listening[name] = await loop.create_server(
             lambda: ServerConnection(shared),
             sock=listener,
             backlog=_BACKLOG,
@@ -64,24 +85,27 @@ class Server:
             ssl_handshake_timeout=self._limits.head_timeout if self._tls is not None else None,
         )
 
+    def leave(self, name: int) -> None:
+        """Accept no more from this one. Clients that are connected stay."""
+        listening = self._listening.pop(name, None)
+        if listening is not None:
+            listening.close()
+
     async def drain(self, patience: float) -> None:
-        """Stop: nobody is accepted, idle connections are closed, answers under way say `connection: close` and get
-        `patience` seconds; what is left then is broken off."""
+        """Stop. The port stays open, and whoever comes is answered, while what was under way now is not done; its clients are
+        told `connection: close`, and idle ones are hung up on. What takes longer than `patience` seconds is broken off."""
         shared = self._shared
-        if shared is None or self._server is None:
+        if shared is None:
             return
-        self._server.close()
-        shared.draining = True
-        for connection in list(shared.connections):
-            connection.retire()
+        shared.begin_draining(_GRACE)
         try:
             async with asyncio.timeout(patience):
-                if shared.connections:
-                    await shared.emptied.wait()
-                if shared.running:
-                    await asyncio.wait(list(shared.running.values()))
+                await shared.former_left.wait()
+                self._close_ports()
+                await self._last_one(shared)
         except TimeoutError:
             self.hurry()
+        self._close_ports()
         if shared.running:
             # Of an answer that is whole, the handler is left to tidy up; but not for ever.
             for task in shared.running.values():
@@ -91,15 +115,38 @@ class Server:
         if shared.connections:
             await shared.emptied.wait()
 
+    async def hand_over(self) -> None:
+        """Another process answers new clients from now on. Returns when the last of ours has left, however long that takes;
+        `drain` makes it short."""
+        self._close_ports()
+        if self._shared is not None:
+            self._shared.begin_draining(_GRACE_WITH_SUCCESSOR)
+            await self._last_one(self._shared)
+
     def hurry(self) -> None:
-        """Break off everything that `drain` is still waiting for."""
+        """Break off everything that is still under way."""
         if self._shared is not None:
             for connection in list(self._shared.connections):
                 connection.drop()
 
+    def _close_ports(self) -> None:
+        for name in list(self._listening):
+            self.leave(name)
+
+    async def _last_one(self, shared: Shared) -> None:
+        while shared.connections:
+            await shared.emptied.wait()
+        if shared.running:
+            await asyncio.wait(list(shared.running.values()))
+
 
 async def serve_until_told(
-    server: Server, listener: socket.socket, *, on_start: Callable[[], Awaitable[None]], patience: float
+    server: Server,
+    listener: socket.socket,
+    *,
+    on_start: Callable[[], Awaitable[None]],
+    patience: float,
+    on_drain: Callable[[], None] | None = None,
 ) -> signal.Signals:
     """Serve until a signal comes, then drain for at most `patience` seconds; a second signal ends that at once.
     Returns the first signal. For the main thread only."""
@@ -121,6 +168,8 @@ async def serve_until_told(
         await server.start(listener)
         await on_start()
         number = await told
+        if on_drain is not None:
+            on_drain()
         await server.drain(patience)
         return number
     finally:

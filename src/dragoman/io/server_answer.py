@@ -10,6 +10,7 @@ What ends the body is decided once, from the head: the length that the handler a
 from __future__ import annotations
 
 import http
+import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 JOIN_LIMIT = 16 * 1024
 """Pieces up to this size are copied into one buffer with their framing: cheaper than several buffers."""
 
+_GRACE = 1.0
+"""Seconds that whoever makes an answer gets to end it in before."""
 _FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection", b"keep-alive"})
 _BODILESS = frozenset({204, 304})
 _CHUNKED, _LENGTH, _UNTIL_CLOSE, _NOTHING = range(4)
@@ -39,25 +42,28 @@ class ServerAnswer:
     """`done` once the answer is whole or broken off. Everything is a no-op when the client has left."""
 
     __slots__ = (
-        "_begun",
         "_close",
         "_connection",
         "_due",
         "_framing",
         "_is_head",
-        "_is_old",
         "_left",
         "_pending",
         "_size",
+        "begun",
+        "deadline",
         "done",
+        "is_old",
     )
 
     def __init__(self, connection: ServerConnection, *, is_head: bool, is_old: bool) -> None:
         self._connection = connection
         self._is_head = is_head
-        self._is_old = is_old
+        self.is_old = is_old
         """HTTP/1.0: chunks are not understood."""
-        self._begun = False
+        self.begun = False
+        self.deadline = math.inf
+        """Loop time at which a client that still has not taken everything is given up."""
         self._pending: list[bytes] = []
         self._size = 0
         """Bytes in `_pending`."""
@@ -72,10 +78,10 @@ class ServerAnswer:
 
     async def start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """Raises `ValueError` for a head that would not be the head that was meant."""
-        if self._begun:
+        if self.begun:
             raise RuntimeError("the answer has already begun")
         self._put(self._encoded(status, headers))
-        self._begun = True
+        self.begun = True
 
     async def write(self, data: bytes) -> None:
         if self.done or not data:
@@ -87,7 +93,7 @@ class ServerAnswer:
             if framing == _LENGTH:
                 self._count(data)
             self._put(data)
-        elif not self._begun:
+        elif not self.begun:
             raise RuntimeError("the answer has not begun")
         connection = self._connection
         if connection.is_full:
@@ -114,11 +120,14 @@ class ServerAnswer:
                 self._put(b"0\r\n\r\n")
         elif framing == _UNTIL_CLOSE:
             self._put(data)
-        elif not self._begun:
+        elif not self.begun:
             raise RuntimeError("the answer has not begun")
         self._flush()
         self.done = True
         self._connection.answered(close=self._close)
+
+    def bound(self, seconds: float) -> None:
+        self.deadline = self._connection.loop.time() + seconds + _GRACE
 
     def abort(self) -> None:
         """An answer of which nothing has been said yet becomes a 500."""
@@ -126,7 +135,7 @@ class ServerAnswer:
             return
         self._flush()
         self.done = True
-        if self._begun:
+        if self.begun:
             # Without a length or chunks the end of the connection would be the proper end of the body.
             self._connection.break_off(reset=self._framing == _UNTIL_CLOSE)
         else:
@@ -155,7 +164,7 @@ class ServerAnswer:
             self._framing = _LENGTH
             self._left = int(length)
             lines.append(b"content-length: %d\r\n" % self._left)
-        elif self._is_old:
+        elif self.is_old:
             self._framing = _UNTIL_CLOSE
             close = True
         else:

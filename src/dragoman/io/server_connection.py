@@ -19,6 +19,12 @@ and touches no timer; a timeout may therefore be late by the length of the short
 
 HTTP/1.0 gets one answer for each connection, without chunks.
 
+A request that is for the mounted application is answered while its body comes: it is busy in the phase `body` already, and
+its application is told when the client leaves, not cancelled (`server_mounted.py`).
+
+A server that stops (`Shared.draining`) still takes one request on each connection, and its answer says `connection: close`:
+the client may have sent it already. Idle connections are closed after a moment of grace for the same reason.
+
 What is not HTTP is refused by llhttp, strict as it is by default, and in `server_request.py`.
 """
 
@@ -36,8 +42,10 @@ import httptools
 
 from dragoman.errors import DragomanError, RequestError
 from dragoman.io.handler import Handler
+from dragoman.io.mount import Mount
 from dragoman.io.server_answer import ServerAnswer, status_line
 from dragoman.io.server_limits import ServerLimits
+from dragoman.io.server_mounted import MountedExchange
 from dragoman.io.server_request import BODY, BUSY, CLOSED, END, HEAD, IDLE, LEAVING, RequestReader, TurnedAwayError
 from dragoman.wire.http import Inbound
 
@@ -45,16 +53,24 @@ log = logging.getLogger("dragoman.server")
 
 _SMALL = 4096
 """A piece up to this size that can hold only one request goes to the parser whole."""
+_LATE_GRACE = 1.0
+"""Seconds that a connection gets for its request which was made while the server stops."""
 _TIMER_SLACK = 0.001  # a timer may fire a millisecond early on uvloop
 
 
 class Shared:
     """What the connections of one server have in common."""
 
-    __slots__ = ("connections", "draining", "emptied", "handler", "limits", "loop", "pace", "running")
+    __slots__ = (
+        "connections", "draining", "emptied", "former", "former_left", "grace", "handler", "limits", "loop", "mount", "pace",
+        "running",
+    )  # fmt: skip
 
-    def __init__(self, handler: Handler, limits: ServerLimits, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, handler: Handler, limits: ServerLimits, loop: asyncio.AbstractEventLoop, mount: Mount | None = None
+    ) -> None:
         self.handler = handler
+        self.mount = mount
         self.limits = limits
         self.loop = loop
         self.pace = limits.pace
@@ -62,7 +78,33 @@ class Shared:
         self.running: dict[ServerAnswer, asyncio.Task[None]] = {}
         """The loop itself holds tasks only weakly."""
         self.draining = False
+        self.grace = 0.0
+        """Seconds that an idle connection gets then."""
         self.emptied = asyncio.Event()
+        self.former: set[ServerConnection] = set()
+        """Those of `connections` that were there when the draining began."""
+        self.former_left = asyncio.Event()
+
+    def begin_draining(self, grace: float) -> None:
+        self.draining, self.grace = True, grace
+        self.former = set(self.connections)
+        for connection in self.former:
+            connection.retire()
+        self._look_who_is_left()
+
+    def leave(self, connection: ServerConnection) -> None:
+        self.connections.discard(connection)
+        if self.draining:
+            self.former.discard(connection)
+            self._look_who_is_left()
+
+    def _look_who_is_left(self) -> None:
+        if not self.former:
+            self.former_left.set()
+        if not self.connections:
+            self.emptied.set()
+        else:
+            self.emptied.clear()
 
 
 class ServerConnection(RequestReader):
@@ -72,7 +114,7 @@ class ServerConnection(RequestReader):
     )  # fmt: skip
 
     def __init__(self, shared: Shared) -> None:
-        super().__init__(shared.handler, shared.limits)
+        super().__init__(shared.handler, shared.limits, has_mount=shared.mount is not None)
         self._shared = shared
         self.loop = shared.loop
         self.is_full = False
@@ -108,13 +150,15 @@ class ServerConnection(RequestReader):
         stream.set_write_buffer_limits(high=self._limits.write_high)
         peer = stream.get_extra_info("peername")
         self._client = str(peer[0]) if isinstance(peer, tuple) and peer else ""
-        self._shared.connections.add(self)
-        if self._shared.draining:
-            stream.close()
+        shared = self._shared
+        shared.connections.add(self)
+        if shared.draining:
+            shared.emptied.clear()
+            self._set_timer(max(shared.grace, _LATE_GRACE))
             return
         now = self.loop.time()
         self._deadline = now + self._limits.idle_timeout
-        self._timer = self.loop.call_at(now + self._shared.pace, self._tick)
+        self._timer = self.loop.call_at(now + shared.pace, self._tick)
 
     def data_received(self, data: bytes) -> None:
         if self._phase == IDLE and len(data) <= self._small and data.count(END) <= 1:
@@ -129,7 +173,7 @@ class ServerConnection(RequestReader):
             self._feed(data)
 
     def eof_received(self) -> None:
-        if self._phase == BUSY and self._answer is not None:
+        if self._answer is not None:
             self.drop()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  the loop's signature
@@ -143,9 +187,7 @@ class ServerConnection(RequestReader):
         self._pieces.clear()
         self._bulk = None
         self._leave_handler()
-        self._shared.connections.discard(self)
-        if self._shared.draining and not self._shared.connections:
-            self._shared.emptied.set()
+        self._shared.leave(self)
 
     def pause_writing(self) -> None:
         self.is_full = True
@@ -233,6 +275,8 @@ class ServerConnection(RequestReader):
         """Set the deadline of what is now being waited for. That of a head runs from its first byte."""
         if self._phase == BODY:
             self._deadline = self.loop.time() + self._limits.body_timeout
+            if not self._screened and self._mounted is None:
+                self._screen()
         elif self._phase == HEAD and from_start:
             self._deadline = self.loop.time() + self._limits.head_timeout
 
@@ -248,6 +292,13 @@ class ServerConnection(RequestReader):
         assert self._reason is not None
         (status, text), self._reason = self._reason, None
         self._keep = False
+        if self._answer is not None:
+            # The mounted application was being answered by.
+            begun = self._answer.begun
+            self._leave_handler()
+            if begun:
+                self.drop()
+                return
         body = text.encode("utf-8", "replace")
         head = b"content-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
         self.send(status_line(status) + head + (b"" if is_head else body))
@@ -262,7 +313,7 @@ class ServerConnection(RequestReader):
         if error is not None:
             self._pieces.clear()
             self._bulk = None
-        inbound = self._inbound()
+        inbound = self._inbound(self._take_body())
         answer = ServerAnswer(self, is_head=inbound.method == "HEAD", is_old=self._is_old)
         self._answer = answer
         self._task = self._shared.running[answer] = self.loop.create_task(self._serve(inbound, answer, error))
@@ -280,6 +331,39 @@ class ServerConnection(RequestReader):
             self._shared.running.pop(answer, None)
             if not answer.done:
                 answer.abort()
+
+    def _start_mounted(self, inbound: Inbound, *, expects: bool) -> MountedExchange:
+        answer = self._answer = ServerAnswer(self, is_head=inbound.method == "HEAD", is_old=self._is_old)
+        exchange = MountedExchange(self, inbound, answer, expects=expects)
+        self._task = self._shared.running[answer] = self.loop.create_task(self._serve_mounted(exchange, inbound, answer))
+        return exchange
+
+    async def _serve_mounted(self, exchange: MountedExchange, inbound: Inbound, answer: ServerAnswer) -> None:
+        assert self._shared.mount is not None
+        try:
+            await exchange.run(self._shared.mount)
+        except Exception:
+            log.exception("the mounted application failed on %s %s", inbound.method, inbound.path)
+        finally:
+            self._shared.running.pop(answer, None)
+            if not answer.done:
+                answer.abort()
+
+    def _mounted_body_came(self, exchange: MountedExchange, *, whole: bool) -> None:
+        if whole:
+            self._deadline = math.inf
+            if self._reading_paused:
+                self._resume_reading()  # the client's leaving is to be seen
+        elif exchange.size > self._limits.read_ahead and not self._reading_paused and self._transport is not None:
+            self._reading_paused = True
+            self._transport.pause_reading()
+
+    def body_taken(self) -> None:
+        """The mounted application wants more of the body."""
+        if self._phase == BODY:
+            self._deadline = self.loop.time() + self._limits.body_timeout
+            if self._reading_paused:
+                self._resume_reading()
 
     def send(self, data: bytes) -> None:
         transport = self._transport
@@ -305,10 +389,12 @@ class ServerConnection(RequestReader):
 
     def answered(self, *, close: bool) -> None:
         """The answer is whole. Its handler may still have something to tidy up, and is no longer disturbed."""
-        self._answer = self._task = None
+        self._answer = self._task = self._mounted = None
         if self._phase != BUSY:
+            if self._phase == BODY:
+                self._part(unread=True)  # the mounted application did not want all of it
             return
-        if close or self.is_last:
+        if close or not self._keep:
             self._part(unread=bool(self._held) or self._left != 0)
         elif self.is_full or self._held or self._begun or self._reason is not None:
             if not self.is_full:
@@ -316,6 +402,8 @@ class ServerConnection(RequestReader):
         else:
             self._phase = IDLE
             self._deadline = self.loop.time() + self._limits.idle_timeout
+            if self._shared.draining:
+                self._set_timer(self._shared.grace)  # its head did not say that it would be the last
 
     def _next(self) -> None:
         """Go on with what was sent ahead."""
@@ -336,9 +424,9 @@ class ServerConnection(RequestReader):
     # ------------------------------------------------------------ endings
 
     def retire(self) -> None:
-        """The server stops: go at once where nothing is under way, else after the answer."""
+        """The server stops: go soon where nothing is under way, else after the answer."""
         if self._phase == IDLE:
-            self._part(unread=False)
+            self._set_timer(self._shared.grace)
 
     def drop(self) -> None:
         """Go now, whatever is under way."""
@@ -349,14 +437,14 @@ class ServerConnection(RequestReader):
 
     def failed(self, *, is_head: bool) -> None:
         """The handler ended without a word."""
-        self._answer = self._task = None
+        self._answer = self._task = self._mounted = None
         if self._transport is not None:
             self._reason = 500, "Internal Server Error"
             self._turn_away(is_head=is_head)
 
     def break_off(self, *, reset: bool) -> None:
         """What was written is still sent, and then the connection ends in the middle of its answer."""
-        self._answer = self._task = None
+        self._answer = self._task = self._mounted = None
         transport = self._transport
         if transport is None:
             return
@@ -384,11 +472,14 @@ class ServerConnection(RequestReader):
             self._deadline = self.loop.time() + self._limits.stall_timeout
 
     def _leave_handler(self) -> None:
-        answer, task = self._answer, self._task
-        self._answer = self._task = None
+        answer, task, mounted = self._answer, self._task, self._mounted
+        self._answer = self._task = self._mounted = None
         if answer is None or task is None:
             return
         answer.done = True
+        if mounted is not None:
+            mounted.leave()
+            return
         running = self._shared.running
         # A task that is cancelled before its first step never comes to its own end.
         task.add_done_callback(lambda _: running.pop(answer, None))
@@ -428,6 +519,8 @@ class ServerConnection(RequestReader):
             self._taken_at = now
         elif now - self._taken_at >= self._limits.stall_timeout - _TIMER_SLACK:
             self.drop()
+        if waiting and self._answer is not None and now >= self._answer.deadline:
+            self.drop()
 
     def _expired(self, now: float) -> None:
         transport = self._transport
@@ -438,6 +531,10 @@ class ServerConnection(RequestReader):
         elif self._phase == HEAD:
             self._reason = 408, f"the head of the request did not come within {self._limits.head_timeout:g} s"
             self._turn_away()
+        elif self._phase == BODY and self._mounted is not None:
+            if not (self._reading_paused or self._mounted.expects):  # else it is not the client who is slow
+                self._reason = 408, f"nothing came of the request body for {self._limits.body_timeout:g} s"
+                self._turn_away()
         elif self._phase == BODY:
             self._keep = False
             sentence = f"nothing came of the request body for {self._limits.body_timeout:g} s"

@@ -15,6 +15,7 @@ import httptools
 from dragoman.errors import BodyTooLarge, DragomanError
 from dragoman.io.handler import Handler
 from dragoman.io.server_limits import ServerLimits
+from dragoman.io.server_mounted import MountedExchange
 from dragoman.wire.http import Inbound, RawHeaders
 
 # Where a connection stands; see `server_connection.py`.
@@ -32,14 +33,42 @@ class TurnedAwayError(Exception):
 
 class RequestReader(asyncio.Protocol):
     __slots__ = (
-        "_begun", "_bulk", "_chunked", "_client", "_expects", "_framing", "_handler", "_headers", "_hosts", "_is_old", "_keep",
-        "_left", "_length", "_limits", "_method", "_parser", "_phase", "_pieces", "_reason", "_size", "_tail", "_upgrade",
+        "_begun",
+        "_bulk",
+        "_chunked",
+        "_client",
+        "_expects",
+        "_framing",
+        "_handler",
+        "_has_mount",
+        "_headers",
+        "_hosts",
+        "_is_old",
+        "_keep",
+        "_left",
+        "_length",
+        "_limits",
+        "_method",
+        "_mounted",
+        "_parser",
+        "_phase",
+        "_pieces",
+        "_reason",
+        "_screened",
+        "_size",
+        "_tail",
+        "_upgrade",
         "_url",
     )  # fmt: skip
 
-    def __init__(self, handler: Handler, limits: ServerLimits) -> None:
+    def __init__(self, handler: Handler, limits: ServerLimits, *, has_mount: bool = False) -> None:
         self._handler = handler
         self._limits = limits
+        self._has_mount = has_mount
+        self._mounted: MountedExchange | None = None
+        """Where the body goes of a request that is not for the handler."""
+        self._screened = False
+        """The handler has seen the head, and would see the body."""
         self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
         self._phase = IDLE
         self._client = ""
@@ -72,6 +101,13 @@ class RequestReader(asyncio.Protocol):
     @abstractmethod
     def _start(self, error: DragomanError | None) -> None:
         """The request is whole, or is refused with `error`: have it answered."""
+
+    @abstractmethod
+    def _start_mounted(self, inbound: Inbound, *, expects: bool) -> MountedExchange:
+        """The head is whole, and the request is for the mounted application: have it answered."""
+
+    @abstractmethod
+    def _mounted_body_came(self, exchange: MountedExchange, *, whole: bool) -> None: ...
 
     def _cut(self, data: bytes, at: int) -> int:
         """Where the next blank line ends: no head and no chunked body ends elsewhere. It may have begun in an earlier
@@ -148,6 +184,7 @@ class RequestReader(asyncio.Protocol):
         self._keep = not self._is_old and parser.should_keep_alive()
         self._method = parser.get_method()
         self._framing = self._size = 0
+        self._screened = False
         self._phase = BODY
         if self._length is not None:
             self._left = int(self._length)
@@ -155,14 +192,24 @@ class RequestReader(asyncio.Protocol):
                 raise self._refuse_body()
         else:
             self._left = 0 if self._chunked is None else -1
+        expects = False
         if self._expects is not None and not self._is_old:
             if self._expects.lower() != b"100-continue":
                 raise self._stop(417, "nothing but 100-continue can be expected here")
+            expects = self._left != 0
+        if self._has_mount and not self._handler.owns(inbound := self._inbound(b"")):
+            self._mounted = self._start_mounted(inbound, expects=expects)
+        elif expects:
             # The handler wants the whole body, so the driver wants it as soon as it knows that it may be taken.
-            if self._left:
-                self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self._screen()
+            if self._phase != BODY:
+                raise TurnedAwayError
+            self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
+        if self._mounted is not None:
+            self._pass_on(body, self._mounted)
+            return
         pieces = self._pieces
         pieces.append(body)
         if self._left > 0:
@@ -183,9 +230,33 @@ class RequestReader(asyncio.Protocol):
             return  # `_decline_upgrade` follows
         self._begun = False
         self._left = 0
-        self._start(None)
+        if self._mounted is not None:
+            self._phase = BUSY
+            self._mounted.end()
+            self._mounted_body_came(self._mounted, whole=True)
+        else:
+            self._start(None)
+
+    def _pass_on(self, body: bytes, mounted: MountedExchange) -> None:
+        if self._left > 0:
+            self._left -= len(body)
+        else:
+            self._framing = 0
+            self._size += len(body)
+            if self._size > self._handler.site.max_body:
+                raise self._stop(413, f"the request body is larger than {self._handler.site.max_body} bytes")
+        mounted.feed(body)
+        self._mounted_body_came(mounted, whole=False)
 
     # ------------------------------------------------------------ what is turned away
+
+    def _screen(self) -> None:
+        """Before the rest of a body is waited for: would it be of any use?"""
+        self._screened = True
+        refusal = self._handler.screen(self._inbound(b""))
+        if refusal is not None:
+            self._keep = False
+            self._start(refusal)
 
     def _check(self, version: str) -> bool:
         """What llhttp lets pass and this server does not. True for HTTP/1.0."""
@@ -220,7 +291,7 @@ class RequestReader(asyncio.Protocol):
 
     # ------------------------------------------------------------ what the handler gets
 
-    def _inbound(self) -> Inbound:
+    def _inbound(self, body: bytes) -> Inbound:
         url = self._url
         if not url.startswith(b"/"):
             url = _origin_form(url)
@@ -234,7 +305,7 @@ class RequestReader(asyncio.Protocol):
             raw_path=raw_path,
             query=query,
             headers=self._headers,
-            body=self._take_body(),
+            body=body,
             client=self._client,
         )
 

@@ -130,6 +130,11 @@ class Outbound(Protocol):
 
     async def finish(self, data: bytes = b"") -> None: ...
 
+    def bound(self, seconds: float) -> None:
+        """From now on, the answer may take so long: a client that is not done taking it then is given up. Whoever makes the
+        answer keeps to it; this is about a `write` that does not return."""
+        ...
+
     def abort(self) -> None:
         """Break the connection: the answer cannot be completed and must not look complete."""
         ...
