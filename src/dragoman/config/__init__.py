@@ -14,6 +14,8 @@ from dragoman.config.render import render
 from dragoman.config.resolved import (
     ClientKey,
     Config,
+    Documents,
+    Fetch,
     Local,
     ModelConfig,
     ProviderConfig,
@@ -28,6 +30,8 @@ from dragoman.config.resolved import (
 __all__ = [
     "ClientKey",
     "Config",
+    "Documents",
+    "Fetch",
     "Local",
     "ModelConfig",
     "ProviderConfig",

@@ -252,6 +252,12 @@ class Reader:
     def local(self, raw: Any, path: At, at: At) -> Any:
         return self.section(schema.LocalSection, {"enabled": raw} if isinstance(raw, bool | str) else raw, path, at)
 
+    def fetch(self, raw: Any, path: At, at: At) -> Any:
+        return self.section(schema.FetchSection, {"enabled": raw} if isinstance(raw, bool | str) else raw, path, at)
+
+    def documents(self, raw: Any, path: At, at: At) -> Any:
+        return self.section(schema.DocumentsSection, {"enabled": raw} if isinstance(raw, bool | str) else raw, path, at)
+
     def store(self, raw: Any, path: At, at: At) -> Any:
         if isinstance(raw, str) and raw.strip().lower() not in _SWITCHES:
             raw = {"url" if "://" in raw or _WHOLE_REFERENCE.fullmatch(raw.strip()) else "path": raw}
@@ -314,6 +320,8 @@ _SPECIAL: dict[tuple[type[msgspec.Struct], str], Callable[[Reader, Any, At, At],
     (schema.File, "timeouts"): Reader.timeouts,
     (schema.File, "local"): Reader.local,
     (schema.File, "store"): Reader.store,
+    (schema.File, "fetch"): Reader.fetch,
+    (schema.File, "documents"): Reader.documents,
     (schema.ProviderSection, "models"): Reader.listed_models,
     (schema.ProviderSection, "timeouts"): Reader.timeouts,
     (schema.ProviderSection, "dialects"): Reader.dialect_urls,
@@ -341,6 +349,8 @@ def _elsewhere(kind: type[msgspec.Struct], word: str) -> str:
         "server.log": schema.LogSection,
         "local": schema.LocalSection,
         "store": schema.StoreSection,
+        "fetch": schema.FetchSection,
+        "documents": schema.DocumentsSection,
     }
     for name, section in sections.items():
         if section is not kind and word in _hints(section):

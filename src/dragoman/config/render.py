@@ -24,6 +24,8 @@ def render(config: Config) -> str:
         "aliases": {**_defaults(config), **config.aliases},
         "timeouts": msgspec.to_builtins(config.timeouts),
         "local": _bare(msgspec.to_builtins(config.local)),
+        "fetch": _bare(msgspec.to_builtins(config.fetch)),
+        "documents": _bare(msgspec.to_builtins(config.documents)),
         "store": {"at": config.store.label, "ttl": config.store.ttl} if config.store.enabled else {"enabled": False},
     }
     text = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=120)

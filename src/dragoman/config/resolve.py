@@ -13,8 +13,19 @@ from dragoman.config.check import check_names
 from dragoman.config.merge import Merge, digest_of, is_loopback, patience
 from dragoman.config.parse import At
 from dragoman.config.problems import Problems
-from dragoman.config.resolved import ClientKey, Config, Local, ModelConfig, Server, StoreConfig, TargetRef, Tls
-from dragoman.config.schema import LocalSection, LogSection, ServerSection, StoreSection
+from dragoman.config.resolved import (
+    ClientKey,
+    Config,
+    Documents,
+    Fetch,
+    Local,
+    ModelConfig,
+    Server,
+    StoreConfig,
+    TargetRef,
+    Tls,
+)
+from dragoman.config.schema import DocumentsSection, FetchSection, LocalSection, LogSection, ServerSection, StoreSection
 from dragoman.logs import Log
 from dragoman.models.prices import Price, Rate
 from dragoman.providers.table import Provider
@@ -45,6 +56,8 @@ def resolve(said: dict[str, Any], env: Mapping[str, str], table: Mapping[str, Pr
         timeouts=timeouts,
         local=merge.local,
         store=_store(said.get("store", {}), env, problems),
+        fetch=Fetch(**_filled(FetchSection, said.get("fetch", {}))),
+        documents=Documents(**_filled(DocumentsSection, said.get("documents", {}))),
         table=table,
     )
     check_names(config, problems)

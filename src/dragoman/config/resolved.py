@@ -105,6 +105,27 @@ class StoreConfig(msgspec.Struct, frozen=True, kw_only=True):
         return re.sub(r"(?<=[?&])(\w+)=[^&\s]+", r"\1=…", bare)
 
 
+class Fetch(msgspec.Struct, frozen=True, kw_only=True):
+    """What a request links to is fetched where a target takes bytes only. `max_bytes` of one file, `timeout` in seconds."""
+
+    enabled: bool = True
+    max_bytes: int = 20_000_000
+    timeout: float = 10.0
+    allow_hosts: tuple[str, ...] = ()
+    allow_private: bool = False
+
+
+class Documents(msgspec.Struct, frozen=True, kw_only=True):
+    """How a PDF is read for models that take none. `pictures`: of which pages, where the model sees: `bare`, those without a
+    text. `timeout` in seconds, `memory` in bytes, for one of them."""
+
+    enabled: bool = True
+    pictures: Literal["never", "bare", "always"] = "bare"
+    max_pages: int = 100
+    timeout: float = 30.0
+    memory: int = 1_073_741_824
+
+
 class ClientKey(msgspec.Struct, frozen=True):
     """Only the digest is kept: what the gateway does not hold, it cannot lose."""
 
@@ -246,6 +267,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     timeouts: Timeouts
     local: Local
     store: StoreConfig = StoreConfig()
+    fetch: Fetch = Fetch()
+    documents: Documents = Documents()
     table: Mapping[str, Provider]
     warnings: tuple[str, ...] = ()
     memo: dict[str, tuple[TargetConfig, ...]] = {}

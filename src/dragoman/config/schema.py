@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from dragoman.config.resolved import Driver
+from dragoman.ir.profile import Reach
 from dragoman.logs import Log
 from dragoman.models.catalogue import Input
 from dragoman.providers.table import Auth, DialectName
@@ -46,6 +47,10 @@ _SIZES = {
     "k": 2**10,
     "m": 2**20,
 }
+_ALLOWED_HOST = re.compile(
+    r"(?:\*\.)?[A-Za-z0-9._-]+(?:/\d{1,3})?(?::\d{1,5})?"  # a name, an IPv4 address or network
+    r"|\[?[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*\]?(?:/\d{1,3}|:\d{1,5})?"  # an IPv6 one
+)
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
@@ -199,6 +204,13 @@ def _headers(value: object) -> Any:
     return found
 
 
+def _hosts(value: object) -> Any:
+    found = value.replace(",", " ").split() if isinstance(value, str) else value
+    if not isinstance(found, list) or not all(isinstance(name, str) and _ALLOWED_HOST.fullmatch(name) for name in found):
+        raise ValueError("is not a list of hosts")
+    return tuple(cast("list[str]", found))
+
+
 def _names(value: object) -> Any:
     found = [value] if isinstance(value, str) else value
     if not isinstance(found, list) or not all(isinstance(name, str) and name for name in found):
@@ -242,6 +254,9 @@ Dialect = Annotated[DialectName, _choice(DialectName, _DIALECTS)]
 FilePath = Annotated[str, Kind("the path of a file", _file)]
 Workers = Annotated[int, Kind("a number of processes from 1 to 256", _whole(1, 256))]
 PingSeconds = Annotated[float, Kind("seconds above 0 and at most 15", lambda value: _at_most(_seconds(value), 15.0))]
+
+
+Pictures = Literal["never", "bare", "always"]
 
 
 def _at_most(seconds: float, most: float) -> float:
@@ -310,6 +325,26 @@ class StoreSection(msgspec.Struct, frozen=True, kw_only=True):
     ttl: Seconds = 30 * 86_400.0
 
 
+class FetchSection(msgspec.Struct, frozen=True, kw_only=True):
+    """`fetch`: what a request links to, for targets that take bytes only."""
+
+    enabled: Yes = True
+    max_bytes: Size = 20_000_000
+    timeout: Seconds = 10.0
+    allow_hosts: Annotated[tuple[str, ...], Kind("a list of host names, *.names, addresses or networks", _hosts)] = ()
+    allow_private: Yes = False
+
+
+class DocumentsSection(msgspec.Struct, frozen=True, kw_only=True):
+    """`documents`: how PDF documents are read for models that take none."""
+
+    enabled: Yes = True
+    pictures: Annotated[Pictures, _choice(Pictures)] = "bare"
+    max_pages: Annotated[int, Kind("a whole number from 1 to 10000", _whole(1, 10_000))] = 100
+    timeout: Seconds = 30.0
+    memory: Size = 1_073_741_824
+
+
 class KeySection(msgspec.Struct, frozen=True, kw_only=True):
     """One of `keys`; a bare key may stand in its place."""
 
@@ -358,6 +393,11 @@ class ProfileSection(msgspec.Struct, frozen=True, kw_only=True):
     media_results: Yes | None = None
     media_resolution: Yes | None = None
     format_with_tools: Yes | None = None
+    images: Annotated[Reach, _choice(Reach)] | None = None
+    image_bytes: Size | None = None
+    pdfs: Annotated[Reach, _choice(Reach)] | None = None
+    pdf_bytes: Size | None = None
+    audio: Yes | None = None
 
 
 Credentials = Literal["auto", "gateway", "caller"]
@@ -434,6 +474,8 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
     timeouts: TimeoutsSection = TimeoutsSection()
     local: LocalSection = LocalSection()
     store: StoreSection = StoreSection()
+    fetch: FetchSection = FetchSection()
+    documents: DocumentsSection = DocumentsSection()
 
 
 # Other words that people type, by section. Case, dashes and camelCase do not matter either.
@@ -464,6 +506,8 @@ SYNONYMS: dict[type[msgspec.Struct], dict[str, str]] = {
     TimeoutsSection: {"read": "first_byte", "between_chunks": "idle", "stream": "idle", "request": "total"},
     LocalSection: {"path": "model", "file": "model", "n_threads": "threads", "n_ctx": "context", "context_window": "context"},
     StoreSection: {"file": "path", "database": "url", "database_url": "url", "dsn": "url", "retention": "ttl", "keep": "ttl"},
+    FetchSection: {"max_size": "max_bytes", "limit": "max_bytes", "hosts": "allow_hosts", "private": "allow_private"},
+    DocumentsSection: {"pages": "max_pages", "images": "pictures", "max_memory": "memory"},
     KeySection: {"id": "name", "value": "key", "api_key": "key", "token": "key"},
     ListedModel: {
         "model": "id",

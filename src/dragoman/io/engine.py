@@ -13,13 +13,16 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from dragoman import logs
-from dragoman.config import Config, ProviderConfig, TargetConfig
+from dragoman.config import Config, Documents, Fetch, ProviderConfig, TargetConfig
 from dragoman.dialects import EVERY
 from dragoman.dialects.base import ModelCard
 from dragoman.flow.access import KeyRing
 from dragoman.flow.call import Core, Report
 from dragoman.gateway import Gateway, Site
 from dragoman.io.clock import SystemClock, new_id
+from dragoman.io.documents import PdfReader
+from dragoman.io.fetch import HttpFetcher
+from dragoman.io.guard import Guard
 from dragoman.io.local import LocalModel
 from dragoman.io.store import store_of
 from dragoman.io.upstream import HttpTransport, Limits
@@ -44,6 +47,7 @@ class Engine:
         self._routes: dict[str, Route] = {}
         self.clock = SystemClock()
         self.store = store_of(config.store, self.clock)
+        self.fetcher = _fetcher(config.fetch)
         core = Core(
             transport=self.transport,
             dialects=EVERY,
@@ -52,6 +56,8 @@ class Engine:
             new_id=new_id,
             observe=observe,
             ping_every=config.server.ping,
+            fetcher=self.fetcher,
+            reader=_reader(config.documents),
         )
         site = Site(
             keys=KeyRing({key.digest: key.name for key in config.keys}),
@@ -66,6 +72,8 @@ class Engine:
 
     async def aclose(self) -> None:
         await self.transport.aclose()
+        if self.fetcher is not None:
+            await self.fetcher.aclose()
         if self.store is not None:
             await self.store.aclose()
         if self.local is not None:
@@ -174,6 +182,21 @@ class Engine:
             "models": len(self.models()),
             "local": self.local is not None,
         }
+
+
+def _fetcher(fetch: Fetch) -> HttpFetcher | None:
+    if not fetch.enabled:
+        return None
+    guard = Guard(allow_private=fetch.allow_private, allow_hosts=fetch.allow_hosts)
+    return HttpFetcher(guard, max_bytes=fetch.max_bytes, timeout=fetch.timeout)
+
+
+def _reader(documents: Documents) -> PdfReader | None:
+    if not documents.enabled:
+        return None
+    return PdfReader(
+        pictures=documents.pictures, max_pages=documents.max_pages, timeout=documents.timeout, memory=documents.memory
+    )
 
 
 def _limits(config: Config) -> dict[str, Limits]:
