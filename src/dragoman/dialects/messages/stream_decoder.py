@@ -174,7 +174,7 @@ class StreamDecoder:
             piece = block.halves.join(delta["partial_json"])
             block.arguments.append(piece)
             events.append(Delta(block.index, piece))
-        elif kind == "thinking_delta":
+        elif kind == "thinking_delta" and not (isinstance(block.part, Reasoning) and block.part.redacted):
             events.append(Delta(block.index, block.halves.join(delta["thinking"])))
         elif kind == "signature_delta" and isinstance(delta["signature"], str):
             events.append(Sealed(block.index, Seal(delta["signature"], self._issuer, "messages")))
