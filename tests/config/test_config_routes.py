@@ -197,7 +197,7 @@ def test_the_local_model_is_there_when_it_runs() -> None:
     running = config.with_local("http://127.0.0.1:9999/v1")
     (target,) = running.route("local")
     assert target.provider.url("chat") == "http://127.0.0.1:9999/v1/chat/completions"
-    assert target.provider.row.dialects() == ("chat",)
+    assert target.provider.row.dialects() == ("chat", "completions")
     assert target.profile.extra_sampling
     assert [model.id for model in running.served_models()] == ["big", "small", "local"]
     assert running.with_local(None).served_models() == []
