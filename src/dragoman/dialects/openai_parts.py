@@ -123,8 +123,12 @@ def _closed(schema: Any) -> bool:
     if native.get("type") == "object" or isinstance(properties, dict):
         members = set(cast("Block", properties)) if isinstance(properties, dict) else set[str]()
         required = native.get("required")
-        named = cast("list[Any]", required) if isinstance(required, list) else []
-        if native.get("additionalProperties") is not False or not all(name in named for name in members):
+        named = (
+            {name for name in cast("list[Any]", required) if isinstance(name, str)}
+            if isinstance(required, list)
+            else set[str]()
+        )
+        if native.get("additionalProperties") is not False or members - named:
             return False
     for key, value in native.items():
         if key in {"properties", "$defs", "definitions"} and isinstance(value, dict):
