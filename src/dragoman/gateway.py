@@ -3,9 +3,10 @@ an `Outbound` (`wire/http.py`) and cancels it when the client leaves.
 
     POST /v1/messages, /v1/chat/completions    inference, in `pipeline.py`
     POST /v1/completions                       the same, for texts to go on with
-    POST /v1/messages/count_tokens             the provider's own count, or an estimate that says so
+    POST /v1/messages/count_tokens, ...        the provider's own count, or an estimate that says so
+    POST /v1/embeddings                        vectors, in `flow/embedding.py`
     POST /v1/explain/v1/messages, ...          what would become of it, in `explain.py`; also /v1/explain?dialect=messages
-    POST /v1beta/models/{model}:{verb}         inference and counting where the model stands in the path
+    POST /v1beta/models/{model}:{verb}         the same three where the model stands in the path
     GET  /v1/models, /v1/models/{id}           what can be served, in the caller's dialect
     *    /anthropic/*, /openai/*, ...          native pass-through
     GET  /health ...                           `/health/live`, `/health/ready`, `/health/detailed`
@@ -30,6 +31,7 @@ from dragoman.explain import Pricing, explaining
 from dragoman.flow.access import KeyRing
 from dragoman.flow.call import Core, Report
 from dragoman.flow.counting import count
+from dragoman.flow.embedding import embed
 from dragoman.flow.envelope import Caller, brings_own
 from dragoman.flow.passing import forward
 from dragoman.flow.several import each
@@ -48,6 +50,9 @@ _OTHER_HEALTH = frozenset({"/v1/universal/health", "/v1/cache/health"})
 State = Literal["ok", "starting", "draining"]
 """Anything but `ok` tells a load balancer to send requests elsewhere."""
 _EXPLAIN = re.compile(r"(?:/v1)?/explain(?=/|$)")
+
+
+_VERBS: dict[str, Work] = {"infer": infer, "count": count, "embed": embed}
 
 
 class Site(msgspec.Struct, kw_only=True):
@@ -73,6 +78,8 @@ class Gateway:
             dialect.path: (dialect, infer if dialect.apart is None else each(infer)) for dialect in core.dialects.values()
         }
         self._works["/v1/messages/count_tokens"] = core.dialects["messages"], count
+        self._works["/v1/chat/completions/input_tokens"] = core.dialects["chat"], count
+        self._works["/v1/embeddings"] = core.dialects["chat"], embed
         self._explain = explaining(site.price)
         self._located = [dialect.locate for dialect in core.dialects.values() if dialect.locate is not None]
         # Base URLs are given with and without /v1.
@@ -119,7 +126,7 @@ class Gateway:
         if found is None:
             for locate in self._located:
                 if (way := locate(inbound)) is not None:
-                    return way.dialect, count if way.verb == "count" else infer
+                    return way.dialect, _VERBS[way.verb]
         return found
 
     def _explained(self, path: str, inbound: Inbound) -> tuple[Inbound, tuple[Dialect, Work]]:

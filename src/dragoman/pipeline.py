@@ -17,17 +17,18 @@ from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
 from dragoman.dialects.base import Dialect
-from dragoman.errors import DragomanError, UpstreamError, UpstreamGarbled
+from dragoman.errors import DragomanError, UpstreamGarbled
 from dragoman.flow.answer import Answer
 from dragoman.flow.call import Call, Core, Report, Sent, Verbatim, body_of, head_of, reply_for
 from dragoman.flow.envelope import Caller, response_headers
 from dragoman.flow.prepare import addressed, begin, body_for, fitted, refuse_losses, way
 from dragoman.flow.streams import relay, translate
+from dragoman.flow.tries import notes, tried, unreadable
 from dragoman.ir.events import Event, Response, fold, unfold
 from dragoman.ir.losses import Ledger
 from dragoman.ir.names import restored
-from dragoman.route.plan import Attempt, Outcome, chain
-from dragoman.wire.http import Inbound, Outbound, RawHeaders, UpstreamRequest
+from dragoman.route.plan import Attempt, Outcome
+from dragoman.wire.http import Inbound, Outbound, UpstreamRequest
 
 _CLIENT_LEFT = 499
 _FAULT = 500
@@ -78,22 +79,7 @@ async def attend(
 
 async def infer(call: Call) -> None:
     """Try the endpoints of the route until one has answered."""
-    plan = chain(begin(call))
-    attempt = next(plan)
-    while True:
-        try:
-            outcome = await _attempt(call, attempt)
-        except DragomanError as error:
-            outcome = Outcome(error, committed=call.answer.content)
-        if isinstance(outcome.error, UpstreamError) and not outcome.error.provider:
-            outcome.error.provider = attempt.endpoint.provider
-        try:
-            attempt = plan.send(outcome)
-        except StopIteration as stop:
-            call.report.trail = stop.value.trail
-            if stop.value.error is not None:
-                raise stop.value.error from None
-            return
+    await tried(call, begin(call), _attempt)
 
 
 async def _attempt(call: Call, attempt: Attempt) -> Outcome:
@@ -108,7 +94,7 @@ async def _attempt(call: Call, attempt: Attempt) -> Outcome:
     body = body_for(call, endpoint, upstream, ledger, verbatim=verbatim, request=request)
     refuse_losses(call, endpoint, ledger)
     url, headers, own_key = addressed(call, endpoint, upstream, verbatim=verbatim)
-    call.answer.headers = _notes(report.request_id, attempt, ledger, verbatim=verbatim)
+    call.answer.headers = notes(report.request_id, attempt, ledger, verbatim=verbatim)
     sending = UpstreamRequest(
         method="POST",
         url=url,
@@ -121,9 +107,9 @@ async def _attempt(call: Call, attempt: Attempt) -> Outcome:
         sent = Sent(exchange, await head_of(call, exchange), endpoint, upstream, verbatim, ledger, own_key)
         if sent.head.status != 200:
             return await _refused(call, sent)
-        coding = sent.head.get(b"content-encoding") or b"identity"
-        if coding.lower() != b"identity":
-            return Outcome(UpstreamGarbled(f"the answer is encoded as {coding.decode('latin-1')!r}, which was not asked for"))
+        wrong = unreadable(sent)
+        if wrong is not None:
+            return Outcome(wrong)
         if not sent.streams:
             return await _whole(call, sent)
         if verbatim:
@@ -133,41 +119,15 @@ async def _attempt(call: Call, attempt: Attempt) -> Outcome:
         exchange.close()
 
 
-def _notes(request_id: str, attempt: Attempt, ledger: Ledger, *, verbatim: bool) -> RawHeaders:
-    """The gateway's own headers on the answer."""
-    told = request_id.encode()
-    notes = [
-        (b"x-dragoman-request-id", told),
-        (b"x-dragoman-provider", _printable(attempt.endpoint.provider)),
-        (b"x-dragoman-model", _printable(attempt.endpoint.model)),
-        (b"x-dragoman-attempts", b"%d" % attempt.number),
-    ]
-    if not verbatim:
-        # Both customary names of a request's id: each client logs its own.
-        notes += [(b"request-id", told), (b"x-request-id", told)]
-    if ledger.losses:
-        notes.append((b"x-dragoman-losses", ledger.header().encode()))
-    return notes
-
-
-def _printable(text: str) -> bytes:
-    if text.isascii() and text.isprintable():
-        return text.encode()
-    return "".join(char if " " <= char <= "~" else "?" for char in text).encode()
-
-
 # ---------------------------------------------------------------- answers in one piece
 
 
 async def _refused(call: Call, sent: Sent) -> Outcome:
     """Any status but 200. The last word is kept as the provider said it, if it said it in the caller's dialect."""
-    status = sent.head.status
-    if 300 <= status < 400:
-        where = (sent.head.get(b"location") or b"elsewhere").decode("latin-1")
-        return Outcome(UpstreamGarbled(f"the provider redirects to {where!r}, which is not followed"))
-    if status < 300:
-        return Outcome(UpstreamGarbled(f"the provider answered with status {status}"))
-    return Outcome(sent.refusal(status, await body_of(call, sent.exchange)))
+    wrong = unreadable(sent)
+    if wrong is not None:
+        return Outcome(wrong)
+    return Outcome(sent.refusal(sent.head.status, await body_of(call, sent.exchange)))
 
 
 async def _whole(call: Call, sent: Sent) -> Outcome:

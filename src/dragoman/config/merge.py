@@ -108,12 +108,14 @@ class Merge:
                 title="The built-in model",
                 dialect="chat",
                 base_url="http://127.0.0.1:0/v1",
+                counts=("chat",),
                 # Its Messages endpoint ignores structured outputs, which a translation to this one keeps.
                 also={"completions": "http://127.0.0.1:0/v1"},
                 auth="none",
                 local=True,
                 profile=Profile(
                     extra_sampling=True,
+                    embed_dimensions=False,
                     reasoning="none",
                     thinking="none",
                     max_output_tokens=1024,

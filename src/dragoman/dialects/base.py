@@ -129,11 +129,13 @@ class Counting(msgspec.Struct, frozen=True):
 
 class Embeddings(msgspec.Struct, frozen=True):
     """Embeddings beside a dialect; dialects that share one value speak the same. `size` is how many things are to be embedded
-    (0: cannot be said), `renamed` a body for another model, `address(url, model, single)` where to ask a provider. `encode`
-    raises `LossRefused` for what cannot be embedded there; all inputs of a request have the same `dimensions`, which are left
-    out for a profile that does not take them. `decode_embedded` raises `UpstreamGarbled`."""
+    (0: cannot be said), `single` whether it is one thing and no list of them, `renamed` a body for another model,
+    `address(url, model, single)` where to ask a provider. `encode` raises `LossRefused` for what cannot be embedded there; all
+    inputs of a request have the same `dimensions`, which are left out for a profile that does not take them.
+    `decode_embedded` raises `UpstreamGarbled`."""
 
     size: Callable[[Inbound], int]
+    single: Callable[[Inbound], bool]
     decode: Callable[[Inbound], Embedding]
     encode: Callable[[Embedding, Target, Ledger], bytes]
     renamed: Callable[[bytes, str], bytes]

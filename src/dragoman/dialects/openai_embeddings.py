@@ -66,6 +66,12 @@ def size(inbound: Inbound) -> int:
     return 1 if given and isinstance(given[0], int) else len(cast("list[Any]", given))
 
 
+def single(inbound: Inbound) -> bool:
+    """What comes back is a list always."""
+    del inbound
+    return False
+
+
 def decode(inbound: Inbound) -> Embedding:
     body = inbound.body
     fields_of(body)
@@ -217,6 +223,7 @@ def usage_of(body: bytes) -> Usage | None:
 
 OPENAI_EMBEDDINGS = Embeddings(
     size=size,
+    single=single,
     decode=decode,
     encode=encode,
     renamed=renamed,

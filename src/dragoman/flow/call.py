@@ -161,6 +161,11 @@ class Call:
         return has_attachments(self.request())
 
     def attachments(self) -> Attachments:
+    def given(self, request: Request) -> None:
+        """The request of a body that is none of inference, and is yet about one."""
+        self._decoded = request
+        self._decoded.model, self._decoded.stream = self.model, self.stream
+
         """The images, documents and sounds of the body, found once however many targets are tried."""
         if self._attachments is None:
             self._attachments = Attachments(self.request(), self.core.fetcher, self.core.reader)

@@ -109,6 +109,7 @@ class Engine:
                 keyless=provider.ready and not provider.credentials,
                 key=number,
                 headers=tuple(_raw(provider.row.headers)),
+                counts=provider.row.counting(),
                 credentials=provider.mode,
                 profile=target.profile,
                 timeouts=target.timeouts,

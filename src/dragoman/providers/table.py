@@ -77,6 +77,10 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     quirks: tuple[tuple[str, dict[str, Any]], ...] = ()
     """What single models take differently here than elsewhere: rows like those of `models/profiles.py`."""
 
+    counts: tuple[DialectName, ...] | None = None
+    """The dialects in which it counts tokens, the preferred one first. None: those whose own makers do, as long as it does not
+    say that it has no such endpoint."""
+
     models: tuple[Model, ...] = ()
     """A starter list, so that a client has something to choose from; any other name works as well."""
 
@@ -113,6 +117,11 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     def dialects(self) -> tuple[DialectName, ...]:
         """Every dialect it speaks natively, its main one first."""
         return (self.dialect, *(name for name in self.also if name != self.dialect))
+
+    def counting(self) -> tuple[DialectName, ...]:
+        """The dialects in which it may be asked for the tokens of a request."""
+        # OpenAI's Chat Completions cannot; one server's can, and its row says so.
+        return tuple(name for name in self.dialects() if name != "chat") if self.counts is None else self.counts
 
     def url(self, dialect: DialectName) -> str | None:
         """Where requests of this dialect go, or None when it does not speak it."""
@@ -814,6 +823,7 @@ _ROWS: tuple[Provider, ...] = (
         local=True,
         env=("LLAMACPP_API_KEY",),
         profile=Profile(extra_sampling=True, reasoning_replay="reasoning_content", pdfs="none"),
+        counts=("chat", "messages", "responses"),
         docs="https://github.com/ggml-org/llama.cpp/tree/master/tools/server",
         aka=("llama.cpp", "llama-cpp", "llama_cpp"),
     ),

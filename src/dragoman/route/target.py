@@ -32,6 +32,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     key: int = 1
     """Which of the provider's keys this is."""
     headers: tuple[tuple[bytes, bytes], ...] = ()
+    counts: tuple[str, ...] = ()
+    """The dialects in which the provider counts tokens, as far as anybody knows."""
     credentials: Credentials = "auto"
     profile: Profile = Profile()
     timeouts: Timeouts = Timeouts()

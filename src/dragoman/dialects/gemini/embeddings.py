@@ -218,6 +218,7 @@ def usage_of(body: bytes) -> Usage | None:
 
 GEMINI_EMBEDDINGS = Embeddings(
     size=size,
+    single=single,
     decode=decode,
     encode=encode,
     renamed=renamed,

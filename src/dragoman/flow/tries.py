@@ -1,0 +1,108 @@
+"""What every kind of work that asks providers has in common: one endpoint after the other, and an answer in one piece.
+
+tried       each endpoint of a route until one has answered
+notes       the gateway's own headers on the answer
+asked       one question, one whole answer
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeAlias
+
+from dragoman.dialects.base import Dialect
+from dragoman.errors import DragomanError, UpstreamError, UpstreamGarbled
+from dragoman.flow.call import Call, Sent, body_of, head_of
+from dragoman.flow.envelope import request_headers, without_key
+from dragoman.flow.prepare import joined
+from dragoman.ir.losses import Ledger
+from dragoman.route.plan import Attempt, Outcome, chain
+from dragoman.route.target import Endpoint
+from dragoman.wire.http import RawHeaders, UpstreamRequest
+
+Try: TypeAlias = Callable[[Call, Attempt], Awaitable[Outcome]]
+"""Asks one endpoint. May raise its errors, or return them in the outcome."""
+
+
+async def tried(call: Call, endpoints: Sequence[Endpoint], one: Try) -> None:
+    """Raises what the caller is to be told where none has answered."""
+    plan = chain(endpoints)
+    attempt = next(plan)
+    while True:
+        try:
+            outcome = await one(call, attempt)
+        except DragomanError as error:
+            outcome = Outcome(error, committed=call.answer.content)
+        if isinstance(outcome.error, UpstreamError) and not outcome.error.provider:
+            outcome.error.provider = attempt.endpoint.provider
+        try:
+            attempt = plan.send(outcome)
+        except StopIteration as stop:
+            call.report.trail = stop.value.trail
+            if stop.value.error is not None:
+                raise stop.value.error from None
+            return
+
+
+def notes(request_id: str, attempt: Attempt, ledger: Ledger, *, verbatim: bool) -> RawHeaders:
+    """The gateway's own headers on the answer."""
+    told = request_id.encode()
+    found = [
+        (b"x-dragoman-request-id", told),
+        (b"x-dragoman-provider", _printable(attempt.endpoint.provider)),
+        (b"x-dragoman-model", _printable(attempt.endpoint.model)),
+        (b"x-dragoman-attempts", b"%d" % attempt.number),
+    ]
+    if not verbatim:
+        # Both customary names of a request's id: each client logs its own.
+        found += [(b"request-id", told), (b"x-request-id", told)]
+    if ledger.losses:
+        found.append((b"x-dragoman-losses", ledger.header().encode()))
+    return found
+
+
+def _printable(text: str) -> bytes:
+    if text.isascii() and text.isprintable():
+        return text.encode()
+    return "".join(char if " " <= char <= "~" else "?" for char in text).encode()
+
+
+async def asked(
+    call: Call, endpoint: Endpoint, upstream: Dialect, url: str, body: bytes, *, same: bool, verbatim: bool, ledger: Ledger
+) -> tuple[Sent, bytes]:
+    """Send the body, read all of the answer. `same`: in the caller's own dialect, so that its headers and its query go along;
+    `verbatim`: and in the caller's own bytes. Raises whatever the provider refuses or breaks."""
+    first = endpoint.provider == call.first
+    headers, own_key = request_headers(call.inbound, endpoint, call.report.caller, verbatim=same, first=first)
+    if same:
+        query = without_key(call.inbound.query) if own_key else call.inbound.query
+        url = joined(url, query.decode("latin-1"))
+    request = UpstreamRequest(method="POST", url=url, headers=headers, body=body, timeouts=endpoint.timeouts)
+    exchange = await call.core.transport.open(request, call.wait())
+    try:
+        sent = Sent(exchange, await head_of(call, exchange), endpoint, upstream, verbatim, ledger, own_key)
+        wrong = unreadable(sent)
+        if wrong is not None:
+            raise wrong
+        answer = await body_of(call, exchange)
+    finally:
+        exchange.close()
+    if sent.head.status != 200:
+        raise sent.refusal(sent.head.status, answer)
+    if upstream.error_in_body(answer):
+        raise sent.refusal(0, answer)
+    return sent, answer
+
+
+def unreadable(sent: Sent) -> UpstreamGarbled | None:
+    """An answer that is neither one nor an error."""
+    status = sent.head.status
+    if status == 200:
+        coding = sent.head.get(b"content-encoding")
+        if coding is None or coding.lower() == b"identity":
+            return None
+        return UpstreamGarbled(f"the answer is encoded as {coding.decode('latin-1')!r}, which was not asked for")
+    if 300 <= status < 400:
+        where = (sent.head.get(b"location") or b"elsewhere").decode("latin-1")
+        return UpstreamGarbled(f"the provider redirects to {where!r}, which is not followed")
+    return UpstreamGarbled(f"the provider answered with status {status}") if status < 300 else None
