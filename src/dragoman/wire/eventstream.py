@@ -15,7 +15,7 @@ has that type as `__type`, which is how AWS writes an error into a body of JSON.
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import IntEnum
 from struct import Struct
 from typing import NamedTuple, TypeAlias
@@ -239,6 +239,19 @@ _JSON = "application/json"
 def write_event(kind: str, payload: bytes, content_type: str = _JSON) -> bytes:
     """An event as AWS's services send them."""
     return write_message({":event-type": kind, ":content-type": content_type, ":message-type": "event"}, payload)
+
+
+def event_writer(kind: str) -> Callable[[bytes], bytes]:
+    """Writes many events of one kind, with JSON in them."""
+    named = b"".join(map(_header, (":event-type", ":content-type", ":message-type"), (kind, _JSON, "event")))
+    size = len(named)
+
+    def write(payload: bytes) -> bytes:
+        lengths = _LENGTHS.pack(_LEAST + size + len(payload), size)
+        head = lengths + _CRC.pack(crc32(lengths)) + named
+        return head + payload + _CRC.pack(crc32(payload, crc32(head)))
+
+    return write
 
 
 def write_exception(kind: str, payload: bytes, content_type: str = _JSON) -> bytes:

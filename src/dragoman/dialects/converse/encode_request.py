@@ -1,0 +1,398 @@
+"""The hub's request as a Converse request. What Converse cannot say goes in the ledger.
+
+Beside its own parameters (`inferenceConfig`, `outputConfig`) the API hands `additionalModelRequestFields` on to the model, in
+the words of the model's vendor: which those are, the profile says.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from dragoman.dialects import freetext
+from dragoman.dialects.base import Target
+from dragoman.dialects.converse.encode_messages import MessagesEncoding, tool_point
+from dragoman.dialects.converse.names import legal_metadata
+from dragoman.ir.losses import Ledger
+from dragoman.ir.request import ReasoningAsk, Request, Tool, ToolCall, ToolChoice
+
+Block = dict[str, Any]
+
+_BUDGET_OF_EFFORT = {"minimal": 1024, "low": 1024, "medium": 4096, "high": 16384, "xhigh": 32768, "max": 32768}
+_LEAST_BUDGET = 1024
+_EFFORTS = frozenset({"low", "medium", "high", "xhigh", "max"})
+_TIERS = {"default": "default", "flex": "flex", "priority": "priority"}
+_STOP_SEQUENCE = "/stop_sequence"
+
+
+def encode_request(request: Request, target: Target, ledger: Ledger) -> bytes:
+    return msgspec.json.encode(_Encoding(request, target, ledger).body())
+
+
+class _Encoding:
+    """One request on its way out."""
+
+    def __init__(self, request: Request, target: Target, ledger: Ledger) -> None:
+        self.request = request
+        self.profile = target.profile
+        self.ledger = ledger
+        self.native = request.dialect == "converse"
+        self.conversation = MessagesEncoding(request, target, ledger)
+
+    def body(self) -> Block:
+        request, conversation = self.request, self.conversation
+        messages = conversation.messages()
+        system = [block for part in [*request.system, *conversation.system] for block in conversation.text(part)]
+        body: Block = {}
+        if system:
+            body["system"] = system
+        body["messages"] = messages
+        more: Block = {}
+        self.tools(body)
+        self.format(body)
+        self.reasoning(body, more)
+        self.sampling(body, more)
+        self.rest(body)
+        if more:
+            body["additionalModelRequestFields"] = more
+        if self.native:
+            for key, value in request.extras.items():
+                if "[" not in key:
+                    held = body.get(key)
+                    body[key] = {**held, **value} if isinstance(held, dict) and isinstance(value, dict) else value
+        else:
+            self.ledger.extras(request)
+        return body
+
+    def lost(self, field: str, what: str, severity: Any = "lost") -> None:
+        self.ledger.add(self.request.path_of(field), None, what, severity)
+
+    # ------------------------------------------------------------ tools
+
+    def tools(self, body: Block) -> None:
+        request, choice = self.request, self.request.tool_choice
+        called = [part.name for message in request.messages for part in message.parts if isinstance(part, ToolCall)]
+        allowed = set(choice.names) if choice is not None and choice.mode == "allowed" else None
+        # There is no word for that no tool may be called. Where the conversation shows no call, they can be left out.
+        unsaid = choice is not None and choice.mode == "none" and not called
+        tools: list[Block] = []
+        for tool in request.tools:
+            if unsaid or (allowed is not None and tool.name not in allowed):
+                self.ledger.add(tool.at, None, "left out, as tool_choice does not allow it", "info")
+                continue
+            tools += self.tool(tool)
+        named = {tool["toolSpec"]["name"] for tool in tools if "toolSpec" in tool}
+        if called and not tools:
+            # The API insists on them where there are calls, even if no more are wanted.
+            for name in dict.fromkeys(called):
+                if name not in named:
+                    tools.append({"toolSpec": {"name": name, "inputSchema": {"json": {"type": "object"}}}})
+        config: Block = {"tools": tools} if tools else {}
+        self.choice(config, callable_=bool(named))
+        if config:
+            body["toolConfig"] = config
+
+    def tool(self, tool: Tool) -> list[Block]:
+        if tool.kind == "hosted":
+            if tool.dialect == "converse":
+                return [tool.native]
+            self.ledger.add(tool.at, None, "a tool that only its own provider runs", "lost")
+            return []
+        spec: Block = {"name": tool.name}
+        description = freetext.described(tool, self.ledger) if tool.kind == "custom" else tool.description
+        if description and description.strip():
+            spec["description"] = description
+        spec["inputSchema"] = {"json": freetext.SCHEMA if tool.kind == "custom" else _object_schema(tool.schema)}
+        if tool.strict is not None:
+            if self.profile.structured or self.native:
+                spec["strict"] = tool.strict
+            else:
+                severity = "degraded" if tool.strict else "info"
+                self.ledger.add(tool.at, None, "arguments are not held to their schema by this model", severity)
+        if self.native:
+            spec.update(tool.extras)
+        else:
+            self.ledger.extras(tool)
+        return [{"toolSpec": spec}, *tool_point(tool, self.conversation)]
+
+    def choice(self, config: Block, *, callable_: bool) -> None:
+        request, choice = self.request, self.request.tool_choice
+        if request.parallel is not None:
+            severity = "info" if request.parallel or not callable_ else "degraded"
+            self.lost("parallel", "how many calls it makes at once is the model's choice", severity)
+        if choice is None:
+            return
+        if not self.native:
+            self.ledger.extras(choice)
+        if not callable_:
+            if choice.mode != "none":
+                self.ledger.add(choice.at, None, "there is no tool to choose", "info")
+            return
+        native = self.choice_of(choice)
+        if native is not None:
+            config["toolChoice"] = native
+
+    def choice_of(self, choice: ToolChoice) -> Block | None:
+        forced = choice.mode in {"required", "tool"} or (choice.mode == "allowed" and choice.required)
+        if forced and not self.profile.forced_tools:
+            self.ledger.add(choice.at, None, "this model cannot be forced to call a tool", "degraded")
+            return {"auto": {}}
+        match choice.mode:
+            case "none":
+                self.ledger.add(choice.at, None, "Converse cannot forbid calls, and the conversation has some", "degraded")
+                return None
+            case "tool":
+                return {"tool": {"name": choice.names[0]}}
+            case "required":
+                return {"any": {}}
+            case "allowed":
+                return {"any": {}} if choice.required else {"auto": {}}
+            case "auto":
+                return {"auto": {}}
+
+    # ------------------------------------------------------------ format
+
+    def format(self, body: Block) -> None:
+        wanted = self.request.format
+        if wanted is None or wanted.kind == "text":
+            return
+        if not self.native:
+            self.ledger.extras(wanted)
+        if wanted.kind == "schema" and (self.profile.structured or self.native):
+            schema: Block = {"schema": bytes(wanted.schema).decode() or "{}"}
+            if wanted.name is not None:
+                schema["name"] = wanted.name
+            if wanted.description is not None:
+                schema["description"] = wanted.description
+            body["outputConfig"] = {"textFormat": {"type": "json_schema", "structure": {"jsonSchema": schema}}}
+            if wanted.strict is False:
+                at = self.request.path_of("schema")
+                self.ledger.add(at, "strict", "Converse always holds the answer to its schema", "info")
+            return
+        order = "Answer with one JSON object and nothing else: no prose, no code fence."
+        if wanted.kind == "schema":
+            order += " It must match this JSON Schema: " + bytes(wanted.schema).decode()
+        body.setdefault("system", []).append({"text": order})
+        self.ledger.add(wanted.at, None, "told to the model in words, not enforced", "degraded")
+
+    # ------------------------------------------------------------ reasoning
+
+    def reasoning(self, body: Block, more: Block) -> None:
+        ask = self.request.reasoning
+        if ask is None:
+            return
+        if self.native:
+            self.reasoning_native(ask, body, more)
+            return
+        self.ledger.extras(ask)
+        off = ask.mode == "off" or ask.effort == "none"
+        if self.profile.model_fields == "none" or self.profile.thinking == "none":
+            self.ledger.add(ask.at, None, "this model is not told how to think", "info" if off else "degraded")
+        elif self.profile.model_fields == "anthropic":
+            self.thinking(ask, body, more, off=off)
+        else:
+            self.effort(ask, more, off=off)
+        self.display(ask, more)
+
+    def thinking(self, ask: ReasoningAsk, body: Block, more: Block, *, off: bool) -> None:
+        """Claude's: `thinking` is Anthropic's own object, the effort Converse's own parameter."""
+        if off:
+            if self.profile.thinking_off == "never":
+                self.ledger.add(ask.at, None, "this model's thinking cannot be turned off", "degraded")
+            else:
+                more["thinking"] = {"type": self.profile.thinking_off}
+            return
+        if "toolChoice" in body.get("toolConfig", {}) and "auto" not in body["toolConfig"]["toolChoice"]:
+            # The two exclude each other. A call that the program relies on matters more than thinking.
+            self.ledger.add(ask.at, None, "a forced call excludes thinking, which was left out", "degraded")
+            return
+        if self.profile.thinking == "budget":
+            self.budget(ask, body, more)
+            return
+        more["thinking"] = {"type": "adaptive"}
+        effort = ask.effort or _effort_of(ask.budget)
+        if effort is None:
+            return
+        if effort not in _EFFORTS:
+            self.ledger.add(ask.at, None, f"effort {effort} is sent as low", "info")
+            effort = "low"
+        body.setdefault("outputConfig", {})["effort"] = effort
+        if ask.effort is None and ask.budget is not None:
+            at = self.request.paths.get("budget") or ask.at
+            self.ledger.add(at, None, f"the budget of tokens is told as effort {effort}", "degraded")
+
+    def budget(self, ask: ReasoningAsk, body: Block, more: Block) -> None:
+        if _answers_unthought_call(body["messages"]):
+            self.ledger.add(ask.at, None, "off for this turn: the call being answered came without its thinking", "degraded")
+            return
+        budget = ask.budget or _BUDGET_OF_EFFORT.get(ask.effort or "medium", _BUDGET_OF_EFFORT["medium"])
+        if self.request.max_tokens is not None:
+            budget = min(budget, self.request.max_tokens - 1)
+        if budget < _LEAST_BUDGET:
+            self.ledger.add(ask.at, None, f"off: the limit on the answer leaves less than {_LEAST_BUDGET} tokens", "degraded")
+            return
+        if ask.effort is not None and ask.effort not in {"medium", "high"}:
+            self.lost("effort" if "effort" in self.request.paths else "reasoning", f"told as {budget} tokens", "info")
+        more["thinking"] = {"type": "enabled", "budget_tokens": budget}
+
+    def effort(self, ask: ReasoningAsk, more: Block, *, off: bool) -> None:
+        """Nova's and OpenAI's open models: an effort of three."""
+        nova = self.profile.model_fields == "nova"
+        if off and nova:
+            more["reasoningConfig"] = {"type": "disabled"}
+            return
+        wished = "low" if off else ask.effort or _effort_of(ask.budget)
+        if wished is None and not nova:
+            self.ledger.add(ask.at, None, "how much to think is left to the model", "info")
+            return
+        told = {"minimal": "low", "xhigh": "high", "max": "high"}.get(wished or "", wished or "medium")
+        if off or ask.effort is None or told != ask.effort:
+            self.ledger.add(ask.at, None, f"told as effort {told}", "degraded" if off or ask.budget is not None else "info")
+        if nova:
+            more["reasoningConfig"] = {"type": "enabled", "maxReasoningEffort": told}
+        else:
+            more["reasoning_effort"] = told
+
+    def display(self, ask: ReasoningAsk, more: Block) -> None:
+        if ask.display is None:
+            return
+        thinking = more.get("thinking", {})
+        if thinking.get("type") == "adaptive":
+            thinking["display"] = "omitted" if ask.display == "omitted" else "summarized"
+        if thinking.get("display") != ask.display:
+            self.lost("display", "how thinking is shown cannot be chosen here in these words", "info")
+
+    def reasoning_native(self, ask: ReasoningAsk, body: Block, more: Block) -> None:
+        if ask.effort is not None:
+            body.setdefault("outputConfig", {})["effort"] = ask.effort
+        kind = {"on": "enabled", "off": "disabled", "adaptive": "adaptive", None: None}[ask.mode]
+        native: Block = {"type": kind} if kind else {}
+        if ask.budget is not None:
+            native["budget_tokens"] = ask.budget
+        if ask.display is not None:
+            native["display"] = ask.display
+        native.update(ask.extras)
+        if native:
+            more["thinking"] = native
+
+    # ------------------------------------------------------------ scalars
+
+    def sampling(self, body: Block, more: Block) -> None:
+        request, sampling = self.request, self.request.sampling
+        config: Block = {}
+        if request.max_tokens is not None:
+            config["maxTokens"] = request.max_tokens
+        thinks = not self.native and more.get("thinking", {}).get("type") in {"enabled", "adaptive"}
+        for key, own in (("temperature", "temperature"), ("top_p", "topP"), ("top_k", "")):
+            value = getattr(sampling, key)
+            if value is None:
+                continue
+            if not self.profile.sampling and not self.native:
+                self.lost(key, "this model takes no sampling parameters", "degraded")
+            elif thinks and not (key == "temperature" and value == 1) and not (key == "top_p" and value >= 0.95):
+                self.lost(key, "fixed while the model thinks", "degraded")
+            elif not own:
+                self.top_k(value, more)
+            elif value > 1:
+                self.lost(key, f"{key} ends at 1 here", "degraded")
+                config[own] = 1
+            elif key == "top_p" and "temperature" in config and self.profile.temperature_or_top_p:
+                self.lost(key, "this model takes temperature or top_p, not both", "degraded")
+            else:
+                config[own] = value
+        for key in ("min_p", "frequency_penalty", "presence_penalty", "repetition_penalty", "seed", "logit_bias"):
+            value = getattr(sampling, key)
+            if value is not None:
+                self.lost(key, "Converse has no such parameter", "info" if value in (0, {}) and key != "seed" else "lost")
+        self.stop(config, body)
+        if config:
+            body["inferenceConfig"] = config
+
+    def top_k(self, value: int, more: Block) -> None:
+        if self.profile.model_fields == "anthropic" or self.native:
+            more["top_k"] = value
+        elif self.profile.model_fields == "nova":
+            more["inferenceConfig"] = {"topK": value}
+        else:
+            self.lost("top_k", "this model takes no such parameter")
+
+    def stop(self, config: Block, body: Block) -> None:
+        request = self.request
+        stop = [text for text in request.stop if text.strip()]
+        if len(stop) < len(request.stop):
+            self.lost("stop", "white space alone cannot stop an answer here")
+        if self.profile.max_stop is not None and len(stop) > self.profile.max_stop:
+            self.lost("stop", f"only the first {self.profile.max_stop} are taken", "degraded")
+            stop = stop[: self.profile.max_stop]
+        if not stop:
+            return
+        config["stopSequences"] = stop
+        if self.profile.model_fields == "anthropic" and not self.native:
+            # Or nobody would tell which of them it was.
+            body["additionalModelResponseFieldPaths"] = [_STOP_SEQUENCE]
+
+    def rest(self, body: Block) -> None:
+        request = self.request
+        if request.service_tier is not None:
+            tier = request.service_tier if self.native else _TIERS.get(request.service_tier)
+            if tier is not None:
+                body["serviceTier"] = {"type": tier}
+            else:
+                self.lost("service_tier", "Bedrock has no such tier", "info")
+        if request.metadata:
+            metadata = request.metadata if self.native else legal_metadata(request.metadata)
+            if metadata is not None:
+                body["requestMetadata"] = metadata
+            else:
+                self.lost("metadata", "Bedrock takes at most 16 short texts of few kinds of characters", "info")
+        if request.cache is not None:
+            self.cache(body)
+        for field, what, severity in (
+            ("user", "Converse is not told who asks", "info"),
+            ("cache_key", "the cache is keyed by content here", "info"),
+            ("verbosity", "Converse has no such parameter", "degraded"),
+            ("store", "Converse stores nothing", "info"),
+            ("top_logprobs", "Converse has no log probabilities", "lost"),
+        ):
+            if getattr(request, field) is not None:
+                self.lost(field, what, severity)
+        if request.n is not None and request.n != 1:
+            self.lost("n", "one answer only")
+        if request.logprobs:
+            self.lost("logprobs", "Converse has no log probabilities")
+
+    def cache(self, body: Block) -> None:
+        """To cache as far as it goes is to mark the end of the conversation."""
+        mark = self.request.cache
+        assert mark is not None
+        content = body["messages"][-1]["content"]
+        if not self.profile.cache_points or "cachePoint" in content[-1] or len(self.conversation.marked) >= 4:
+            at = self.request.paths.get("cache") or (None, mark.key)
+            self.ledger.add(at, None, "no further cache point is taken", "info")
+            return
+        content.append({"cachePoint": {"type": "default"} if mark.ttl is None else {"type": "default", "ttl": mark.ttl}})
+
+
+def _object_schema(schema: msgspec.Raw) -> msgspec.Raw | Block:
+    """An empty or missing schema means an object without members; models refuse one that does not say `object`."""
+    text = bytes(schema)
+    if b'"type"' in text:
+        return schema
+    return {"type": "object", "properties": {}, **(msgspec.json.decode(text) if text and text != b"null" else {})}
+
+
+def _effort_of(budget: int | None) -> str | None:
+    if budget is None:
+        return None
+    return "low" if budget < 2048 else "medium" if budget < 8192 else "high"
+
+
+def _answers_unthought_call(messages: list[Block]) -> bool:
+    """Whether the conversation is in the middle of a tool loop whose assistant turn has lost its thinking."""
+    if not messages or messages[-1]["role"] != "user" or "toolResult" not in messages[-1]["content"][0]:
+        return False
+    for message in reversed(messages):
+        if message["role"] == "assistant":
+            return "reasoningContent" not in message["content"][0]
+    return True
