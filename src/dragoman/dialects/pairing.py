@@ -6,6 +6,8 @@ alone, so that it is the same on every turn.
 
 from __future__ import annotations
 
+from collections import deque
+
 
 class Pairs:
     """One id for each call, and for each result the id of its call."""
@@ -13,11 +15,18 @@ class Pairs:
     def __init__(self) -> None:
         self._used: dict[str, int] = {}
         self._latest: dict[str, str] = {}
-        self._unanswered: list[tuple[str, str, str]] = []
+        # The calls that wait for their result, by number and in order; and the same by the id that was given and by name, where
+        # those that have theirs are passed over.
+        self._calls = 0
+        self._unanswered: dict[int, str] = {}
+        self._of_id: dict[str, deque[int]] = {}
+        self._of_name: dict[str, deque[int]] = {}
 
     def turn(self) -> None:
         """A new turn calls: what was left unanswered before it stays so."""
         self._unanswered.clear()
+        self._of_id.clear()
+        self._of_name.clear()
 
     def call(self, given: str, fallback: str, name: str) -> str:
         own = given or fallback
@@ -28,12 +37,25 @@ class Pairs:
             own = f"{base}_{self._used[base]}"
         self._used[own] = 1
         self._latest[given] = own
-        self._unanswered.append((given, name, own))
+        self._unanswered[self._calls] = own
+        self._of_id.setdefault(given, deque()).append(self._calls)
+        self._of_name.setdefault(name, deque()).append(self._calls)
+        self._calls += 1
         return own
 
     def result(self, given: str, name: str | None) -> str | None:
-        for position, (of, its_name, own) in enumerate(self._unanswered):
-            if (of == given) if given else (name is None or name == its_name):
-                del self._unanswered[position]
-                return own
+        if not given and name is None:
+            number = next(iter(self._unanswered), None)
+        else:
+            waiting = self._of_id.get(given) if given else self._of_name.get(name or "")
+            number = self._first(waiting) if waiting else None
+        if number is not None:
+            return self._unanswered.pop(number)
         return self._latest.get(given, given) if given else None
+
+    def _first(self, waiting: deque[int]) -> int | None:
+        while waiting:
+            number = waiting.popleft()
+            if number in self._unanswered:
+                return number
+        return None

@@ -297,7 +297,7 @@ class _Compiling:
         if isinstance(out.get("required"), list):
             there = out.get("properties")
             known = [name for name in out["required"] if isinstance(there, dict) and name in there]
-            missing = [name for name in out["required"] if name not in known]
+            missing = [name for name in out["required"] if not isinstance(there, dict) or name not in there]
             if missing:
                 node.words.append(f"required: {', '.join(missing)}")
             if known:

@@ -146,10 +146,11 @@ class Conversation:
             at=at,
             extras=fields.rest(),
         )
-        known = {part.seal.value for part in turn.parts if isinstance(part, Reasoning) and part.seal is not None}
-        for part in carrier.detach(given)[1]:
-            if part.seal is not None and part.seal.value not in known:
-                turn.parts.append(msgspec.structs.replace(part, at=(at, "call_id")))
+        if held := carrier.detach(given)[1]:
+            known = {part.seal.value for part in turn.parts if isinstance(part, Reasoning) and part.seal is not None}
+            for part in held:
+                if part.seal is not None and part.seal.value not in known:
+                    turn.parts.append(msgspec.structs.replace(part, at=(at, "call_id")))
         turn.parts.append(call)
 
     def _result(self, fields: Fields, index: int) -> None:

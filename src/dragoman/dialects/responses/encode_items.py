@@ -63,6 +63,7 @@ class ItemsEncoding:
         }
         """The ids of calls of free-text tools: their results have a type of their own."""
         self._marked = self._choose_marks()
+        self._marks_system = any(id(held) in self._marked for held in request.system)
         self._beside: dict[str, Extras] = {}
         """What stood on an item beside its content, by the item's path (`decode_items`)."""
         if self.native:
@@ -86,7 +87,7 @@ class ItemsEncoding:
         """Not what was an item; and not what is marked for the cache, for only parts of messages can be."""
         if self.native:
             return part.at == (None, "instructions")
-        return not any(id(held) in self._marked for held in self.request.system)
+        return not self._marks_system
 
     def items(self) -> list[Block]:
         out = self._leading()
