@@ -233,7 +233,8 @@ def blob_of(part: Attachment, fetched: Mapping[str, Fetched | Unfetched]) -> Blo
 def _blob(data: bytes, text: str, declared: str) -> Blob:
     real, plain = sniff(data), bare(declared)
     # A container says nothing of what is in it: a .docx is a zip file.
-    media_type = plain if real in _CONTAINERS and plain not in {"", "application/octet-stream"} else real or plain
+    held = real in _CONTAINERS and plain.startswith("application/") and plain not in {PDF, "application/octet-stream"}
+    media_type = plain if held else real or plain
     return Blob(data, text, media_type, certain=bool(real))
 
 

@@ -53,6 +53,11 @@ _BRANDS = {
     b"M4A ": "audio/mp4",
     b"M4B ": "audio/mp4",
 }
+# The second byte of an MPEG audio frame (layers II and III) and of AAC's ADTS. Not every value: ff fe begins UTF-16.
+_FRAMES = {
+    **dict.fromkeys((0xE2, 0xE3, 0xF2, 0xF3, 0xFA, 0xFB, 0xFC, 0xFD), "audio/mpeg"),
+    **dict.fromkeys((0xF0, 0xF1, 0xF8, 0xF9), "audio/aac"),
+}
 _ALIASES = {
     "image/jpg": "image/jpeg",
     "image/pjpeg": "image/jpeg",
@@ -125,9 +130,8 @@ def sniff(data: bytes) -> str:
         return PDF
     if head[:2] == b"BM" and len(data) > 26 and data[6:10] == b"\0\0\0\0":
         return "image/bmp"
-    if len(head) > 1 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0:
-        # An MPEG frame: layer 0 is that of AAC's ADTS.
-        return "audio/aac" if head[1] & 0x06 == 0 else "audio/mpeg"
+    if len(head) > 1 and head[0] == 0xFF and head[1] in _FRAMES:
+        return _FRAMES[head[1]]
     return _markup(data[:512])
 
 
