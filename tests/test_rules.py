@@ -17,6 +17,7 @@ LAYERS: list[set[str]] = [
     {"errors", "secret", "ir"},
     {"wire", "records"},
     {"dialects"},
+    {"envelopes"},
     {"providers", "models"},
     {"route"},
     {"logs", "config"},

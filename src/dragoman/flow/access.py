@@ -16,6 +16,8 @@ from dragoman.errors import Unauthenticated
 from dragoman.flow.envelope import CREDENTIAL_HEADERS, OWN_KEY_HEADER, Caller
 from dragoman.wire.http import Inbound
 
+_SIGNATURE = b"AWS4-"
+_GOOGLE_TOKEN = b"ya29."
 _HOW = "`Authorization: Bearer KEY`, `x-api-key`, `x-goog-api-key`, `?key=` or `x-dragoman-key`"
 
 
@@ -35,6 +37,9 @@ class KeyRing:
         """The caller, and the request without the gateway's key. Raises `Unauthenticated`."""
         own = inbound.header(OWN_KEY_HEADER)
         shown = [(name, value) for name, value in inbound.headers if name in CREDENTIAL_HEADERS]
+        if any(value.startswith(_SIGNATURE) for _, value in shown):
+            # It is good for the host alone that it was made for.
+            shown = [pair for pair in shown if not pair[1].startswith(_SIGNATURE)]
         query, others, in_query = self._from_query(inbound.query)
         if not self._names:
             return inbound, Caller(kept=tuple(shown), queried=others, apart=own is not None)
@@ -47,12 +52,7 @@ class KeyRing:
             holder = holder or name or ""
         holder = self._names.get(_digest(_bare(own)), "") if own is not None else holder or in_query
         if not holder:
-            tried = own is not None or bool(shown) or others
-            raise Unauthenticated(
-                f"this is not a key of this gateway; send one of its keys as {_HOW}"
-                if tried
-                else f"a key of this gateway is required; send it as {_HOW}"
-            )
+            raise Unauthenticated(_unknown(inbound, tried=own is not None or bool(shown) or others))
         if query != inbound.query:
             inbound = msgspec.structs.replace(inbound, query=query)
         return inbound, Caller(name=holder, kept=tuple(kept), queried=others, apart=own is not None)
@@ -73,6 +73,24 @@ class KeyRing:
             else:
                 holder = found
         return b"&".join(kept), others, holder
+
+
+def _unknown(inbound: Inbound, *, tried: bool) -> str:
+    """What to say to who has shown no key of ours: clients that are set up for a cloud show that cloud's credential."""
+    shown = inbound.header(b"authorization") or b""
+    if shown.startswith(_SIGNATURE):
+        return (
+            "an AWS signature is no key of this gateway, which cannot check it; give one of its keys as a bearer token "
+            "(AWS_BEARER_TOKEN_BEDROCK, or `api_key`), or beside the signature as `x-dragoman-key`"
+        )
+    if _bare(shown).startswith(_GOOGLE_TOKEN):
+        return (
+            "a Google access token is no key of this gateway; give one of its keys as the access token, or beside it as "
+            "`x-dragoman-key`"
+        )
+    if tried:
+        return f"this is not a key of this gateway; send one of its keys as {_HOW}"
+    return f"a key of this gateway is required; send it as {_HOW}"
 
 
 def _bare(value: bytes) -> bytes:

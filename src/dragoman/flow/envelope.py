@@ -45,6 +45,10 @@ class Caller(msgspec.Struct, frozen=True):
     def __repr__(self) -> str:
         return f"Caller({self.name!r})"
 
+    def elsewhere(self) -> Caller:
+        """The same for providers that its credentials are not meant for."""
+        return msgspec.structs.replace(self, kept=(), queried=False)
+
 
 def brings_own(holder: Endpoint | PassThrough, caller: Caller) -> bool:
     """Whether the caller's own credential is to be used, where the caller speaks the provider's own dialect."""
