@@ -8,7 +8,8 @@ How a name is understood, first rule that fits:
     4  a pattern under `models` (claude-*)              its chain; the longest pattern wins
     5  a name in exactly one ready provider's list      that provider
     6  the beginning of a known family (claude-, gpt-)  its provider, or an aggregator that stands in for it
-    7  vendor/model while an aggregator is ready        the aggregator
+    7  a name as Bedrock or Vertex spells it            its maker's own name, by these rules
+    8  vendor/model while an aggregator is ready        the aggregator
 
 A provider is *ready* when a request to it can carry a credential of ours, or needs none. One that is not ready can
 still be named (rule 3): the caller may bring a credential of their own.
@@ -28,7 +29,7 @@ import msgspec
 from dragoman.errors import UnknownModel
 from dragoman.ir.profile import Profile
 from dragoman.logs import Log
-from dragoman.models.catalogue import Input, catalogue
+from dragoman.models.catalogue import Input, catalogue, plain_name
 from dragoman.models.prices import Price
 from dragoman.models.profiles import profile_for
 from dragoman.providers.auth import Credential
@@ -342,7 +343,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             yield self._target(*named, settings)
         elif (pattern := self._pattern(name, above)) is not None:
             yield from self._entry(pattern, name, above, settings)
-        elif (guess := self._listed(name) or self._family(name) or self._aggregated(name)) is not None:
+        elif (guess := self._listed(name) or self._family(name)) is not None:
+            yield self._target(*guess, settings)
+        elif (plain := plain_name(name)) is not None and plain != name:
+            yield from self._spelled(name, plain, (*above, name), settings)
+        elif (guess := self._aggregated(name)) is not None:
             yield self._target(*guess, settings)
         else:
             raise self._unknown(name)
@@ -361,6 +366,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             if provider is None:
                 raise self._unknown(f"{target.provider}/{wanted}")
             yield self._target(provider, wanted, own)
+
+    def _spelled(self, name: str, plain: str, above: tuple[str, ...], settings: _Settings) -> Iterator[TargetConfig]:
+        """`plain` is what a cloud's name comes to. An error speaks of the name that the caller knows."""
+        try:
+            yield from self._chain(plain, above, settings)
+        except UnknownModel:
+            raise self._unknown(name) from None
 
     def _respelled(self, name: str) -> str:
         """A name put together from a pattern, as an aggregator spells it. Names that somebody wrote are never changed."""

@@ -107,6 +107,32 @@ def _spellings(name: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+_ARN = re.compile(r"^arn:aws[a-z-]*:bedrock:[^/]*/")
+_BEDROCK = re.compile(r"^(?:[a-z-]+\.)?(?P<maker>[a-z][a-z0-9-]*)\.(?P<model>[a-z][^:/]*?)(?:-v\d+)?(?::\d+)*(?::\d+k)?$")
+_VERTEX = re.compile(r"^(?P<model>[a-z][^:/@]*)@(?P<version>\d{8}|default|latest|\d{3})$")
+
+
+def plain_name(name: str) -> str | None:
+    """A model as its maker names it, of a name as Bedrock (`us.anthropic.claude-haiku-4-5-20251001-v1:0`, also behind its ARN)
+    or Vertex (`claude-haiku-4-5@20251001`) has it. None for a name that is neither."""
+    name = name.strip()
+    found = _VERTEX.match(name)
+    if found is not None:
+        version = found["version"]
+        return found["model"] if version.isalpha() else f"{found['model']}-{version}"
+    bare = _ARN.sub("", name)
+    found = _BEDROCK.match(bare)
+    # A number is written with a dot, too: only behind a letter does one stand between a maker and its model.
+    return found["model"] if found is not None and (bare != name or found["maker"] in _MAKERS) else None
+
+
+_MAKERS = frozenset(
+    {"ai21", "amazon", "anthropic", "cohere", "deepseek", "google", "meta", "minimax", "mistral", "moonshot", "moonshotai",
+     "nvidia", "openai", "qwen", "zai"}
+)  # fmt: skip
+"""As Bedrock calls them: https://docs.aws.amazon.com/bedrock/latest/userguide/models-supported.html"""
+
+
 def _key(name: str) -> str:
     """4.5, 4-5 and 4p5 are one number; makers and hosts write it in each of these ways."""
     return re.sub(r"(?<=\d)p(?=\d)", "-", name.lower()).replace(".", "-").replace("_", "-")
