@@ -9,6 +9,9 @@
 A path may begin with any version (`v1`, `v1beta`, `v1alpha`). The collection is `models/`, `tunedModels/` or a publisher's
 (`publishers/google/models/`), and may be left out: the AI SDK drops `models/` from a name that has a slash. A name may hold
 slashes and colons; the verb is what follows the last colon.
+
+Vertex AI puts a project and a location before the publisher (`projects/P/locations/L/publishers/google/models/`), and its
+clients leave the version out where they are given a base URL.
 """
 
 from __future__ import annotations
@@ -22,8 +25,8 @@ import msgspec
 Verb = Literal["generateContent", "streamGenerateContent", "countTokens", "embedContent", "batchEmbedContents"]
 
 _VERBS: frozenset[str] = frozenset(get_args(Verb))
-_VERSION = re.compile(r"^/v\d+(?:(?:alpha|beta)\d*)?/")
-_PUBLISHER = re.compile(r"^publishers/[^/]+/models/")
+_VERSION = re.compile(r"^/v\d+(?:(?:alpha|beta)\d*)?/|^/(?=publishers/google/models/|projects/[^/]+/locations/)")
+_PUBLISHER = re.compile(r"^(?:projects/[^/]+/locations/[^/]+/)?publishers/[^/]+/models/")
 _KEPT = ("tunedModels/", "publishers/", "projects/")
 """Collections that are part of a name: without them it would be another model."""
 
