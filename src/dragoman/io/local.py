@@ -45,6 +45,9 @@ LEAST_CONTEXT = 256
 """Tokens. llama.cpp aborts when it has next to none."""
 
 MOST_PARALLEL = 64
+EMBED_MOST = 1024
+"""Tokens of one text that the model that comes with Dragoman embeds. Each takes some 400 kB of memory while it does."""
+
 _MIB = 1 << 20
 _BESIDES = 256 * _MIB
 """What llama.cpp and Python need beside weights and context."""
@@ -139,6 +142,10 @@ class LocalModel:
     def __repr__(self) -> str:
         return f"LocalModel({self.model!r}, base_url={self.base_url!r})"
 
+    def lent(self) -> LentModel:
+        """For other processes of the same gateway, while this one keeps it running."""
+        return LentModel(self.base_url, self.api_key)
+
     # ------------------------------------------------------------ running it
 
     @property
@@ -227,7 +234,7 @@ class LocalModel:
             "threads": self.threads,
             "prompt_threads": self._threads or _cores(),
             "template": _template() if self.shipped else "",
-            "embeddings": self.shipped,
+            "embed_most": EMBED_MOST if self.shipped else 0,
         }
         try:
             process.stdin.write(json.dumps(settings).encode() + b"\n")
@@ -265,6 +272,16 @@ class LocalModel:
                 return "llama.cpp stopped: this machine's processor lacks instructions that the installed build needs"
             case _:
                 return f"llama.cpp ended while it loaded {self.path} (exit code {code})"
+
+
+class LentModel:
+    """A model that another process runs, and ends."""
+
+    def __init__(self, base_url: str, api_key: Secret) -> None:
+        self.base_url = base_url
+        self.api_key = api_key
+
+    def stop(self) -> None: ...
 
 
 def environment_of(ours: Mapping[str, str]) -> dict[str, str]:

@@ -67,9 +67,12 @@ def serve(settings: dict[str, Any]) -> Any:
     params.cpuparams_batch.n_threads = settings["prompt_threads"]
     if settings["template"]:
         params.chat_template = settings["template"]
-    if settings["embeddings"]:
-        params.embedding = True
+    params.embedding = True
+    if settings["embed_most"]:
+        # Otherwise a model that was made for it says how, and one that was not refuses.
         params.pooling_type = llama.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
+        # What is embedded must fit into one batch. The memory for it is only taken when it is used.
+        params.n_ubatch = settings["embed_most"]
     # What was asked for, or an error: no silent shrinking to fit.
     params.fit_params = False
     params.warmup = False

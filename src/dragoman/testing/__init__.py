@@ -50,6 +50,7 @@ from dragoman.testing.scenario import (
     scenario,
 )
 from dragoman.testing.speak_chat import render_chat
+from dragoman.testing.speak_embeddings import vector_of
 from dragoman.testing.speak_gemini import render_gemini
 from dragoman.testing.speak_messages import render_messages
 from dragoman.testing.speak_responses import render_responses
@@ -124,4 +125,5 @@ __all__ = [
     "render_responses",
     "scenario",
     "scenarios_for",
+    "vector_of",
 ]

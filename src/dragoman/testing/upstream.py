@@ -8,7 +8,8 @@
 Which scenario answers a request, first match first: the queue that `script(...)` filled; `script(..., model=name)`; a model
 called `scenario:NAME` or `NAME` after one of the library; `script(..., default=True)`, at first `text`. What is spoken follows
 from the path: `.../chat/completions`, `.../messages`, `.../models/NAME:generateContent`, whatever stands before. `.../models`,
-`.../messages/count_tokens` and `...:countTokens` answer too, and any other request is answered with a description of itself.
+`.../messages/count_tokens`, `.../input_tokens` and `...:countTokens` answer too, so do `.../embeddings`, `...:embedContent` and
+`...:batchEmbedContents` (see `vector_of`), and any other request is answered with a description of itself.
 """
 
 from __future__ import annotations
@@ -303,6 +304,10 @@ class ScriptedUpstream:
         if path.endswith("/messages/count_tokens") and request.method == "POST":
             # A crude count, but the same for the same body.
             return _json({"input_tokens": max(1, len(request.body) // 4)})
+        if path.endswith("/input_tokens") and request.method == "POST":
+            return _json({"object": "response.input_tokens", "input_tokens": max(1, len(request.body) // 4)})
+        if path.endswith("/responses/input_tokens") and request.method == "POST":
+            return _json({"object": "response.input_tokens", "input_tokens": max(1, len(request.body) // 4)})
         if path.endswith(":countTokens") and request.method == "POST":
             return _json({"totalTokens": max(1, len(request.body) // 4)})
         if path.endswith("/models") and request.method in ("GET", "HEAD"):
