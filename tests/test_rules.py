@@ -23,7 +23,7 @@ LAYERS: list[set[str]] = [
     {"logs", "config"},
     {"flow"},
     {"pipeline"},
-    {"explain"},
+    {"explain", "stored"},
     {"gateway"},
     {"io"},
     {"cli", "__main__"},

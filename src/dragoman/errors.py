@@ -9,6 +9,7 @@
     |   |-- Forbidden          the key may not do this
     |   |-- UnknownRoute       no such path or method
     |   |-- UnknownModel       no target serves this model
+    |   |-- Busy               too much of it at once
     |   `-- LossRefused        strict mode, and the target cannot say everything
     |       `-- UnfitMedia     an image, document or sound that the target would refuse
     |-- UpstreamError          a provider's fault; says which, and whether another may be tried
@@ -170,6 +171,12 @@ class UnknownRoute(RequestError):
 
 class UnknownModel(RequestError):
     category = "not_found"
+
+
+class Busy(RequestError):
+    """The gateway does as much of this as it can. Waiting mends it."""
+
+    category = "rate_limit"
 
 
 class LossRefused(RequestError):

@@ -7,6 +7,7 @@ an `Outbound` (`wire/http.py`) and cancels it when the client leaves.
     POST /v1/embeddings                        vectors, in `flow/embedding.py`
     POST /v1/explain/v1/messages, ...          what would become of it, in `explain.py`; also /v1/explain?dialect=messages
     POST /v1beta/models/{model}:{verb}         the same three where the model stands in the path
+    *    /v1/responses, /v1/responses/{id}     answers that can be kept, in `stored/`
     GET  /v1/models, /v1/models/{id}           what can be served, in the caller's dialect
     *    /anthropic/*, /openai/*, ...          native pass-through
     GET  /health ...                           `/health/live`, `/health/ready`, `/health/detailed`
@@ -37,6 +38,7 @@ from dragoman.flow.passing import forward
 from dragoman.flow.several import each
 from dragoman.pipeline import Work, attend, infer
 from dragoman.route.target import PassThrough
+from dragoman.stored.service import Stored
 from dragoman.wire.http import Inbound, Outbound, RawHeaders
 
 log = logging.getLogger("dragoman.gateway")
@@ -57,7 +59,7 @@ _VERBS: dict[str, Work] = {"infer": infer, "count": count, "embed": embed}
 
 class Site(msgspec.Struct, kw_only=True):
     """What this gateway serves. `models` gives the list anew at each call; `health` the state of the providers by name;
-    `state` whether requests are to be sent here; `price` what usage costs."""
+    `state` whether requests are to be sent here; `price` what usage costs; `stored` keeps Responses, where anything does."""
 
     keys: KeyRing
     models: Callable[[], Sequence[ModelCard]]
@@ -65,6 +67,7 @@ class Site(msgspec.Struct, kw_only=True):
     health: Callable[[], dict[str, Any]]
     state: Callable[[], State]
     price: Pricing
+    stored: Stored | None = None
     max_body: int = 64 * 1024 * 1024
 
 
@@ -81,6 +84,14 @@ class Gateway:
         self._works["/v1/chat/completions/input_tokens"] = core.dialects["chat"], count
         self._works["/v1/embeddings"] = core.dialects["chat"], embed
         self._explain = explaining(site.price)
+        self._uninferred: set[Work] = {count}
+        if site.stored is not None:
+            stored, responses = site.stored, core.dialects["responses"]
+            self._works["/v1/responses"] = responses, stored.create
+            counted = stored.prepared(count)
+            self._works["/v1/responses/input_tokens"] = responses, counted
+            self._uninferred.add(counted)
+            self._explain = stored.prepared(self._explain)
         self._located = [dialect.locate for dialect in core.dialects.values() if dialect.locate is not None]
         # Base URLs are given with and without /v1.
         self._works |= {path.removeprefix("/v1"): work for path, work in self._works.items()}
@@ -92,8 +103,8 @@ class Gateway:
             if inbound.method == "POST" and _EXPLAIN.match(path):
                 inbound, found = self._explained(path, inbound)
             else:
-                found = self._work(path, inbound)
-            if found is not None and inbound.method == "POST":
+                found = self._asked(path, inbound)
+            if found is not None:
                 dialect, work = found
                 inbound, caller = self.site.keys.admit(_unpacked(inbound, self.site.max_body))
                 request_id = self._new_id()
@@ -120,6 +131,13 @@ class Gateway:
             return error
         return None
 
+    def _asked(self, path: str, inbound: Inbound) -> tuple[Dialect, Work] | None:
+        """What a request asks for, of what `attend` answers."""
+        found = self._work(path, inbound) if inbound.method == "POST" else None
+        if found is None and self.site.stored is not None:
+            found = self.site.stored.find(inbound.method, path)
+        return found
+
     def _work(self, path: str, inbound: Inbound) -> tuple[Dialect, Work] | None:
         """What a path asks for: by the path itself, or where a dialect puts the model into it."""
         found = self._works.get(path)
@@ -138,7 +156,7 @@ class Gateway:
         raw = _EXPLAIN.sub("", inbound.raw_path.decode("latin-1"), count=1).encode("latin-1")
         asked = msgspec.structs.replace(inbound, path=inner, raw_path=raw)
         found = self._work(inner, asked)
-        if found is None or found[1] is count:
+        if found is None or found[1] in self._uninferred:
             raise UnknownRoute(f"nothing is inferred at {inner}, so there is nothing to explain")
         return asked, (found[0], self._explain)
 
@@ -197,6 +215,8 @@ class Gateway:
         """The methods of a path of ours, empty for one that is not ours."""
         if path in self._works or _EXPLAIN.match(path):
             return "POST"
+        if self.site.stored is not None and (methods := self.site.stored.allowed(path)):
+            return methods
         ours = path in _GREETINGS or path.startswith("/health") or path in _OTHER_HEALTH or _is_models(path)
         return "GET, HEAD" if ours else ""
 

@@ -26,10 +26,12 @@ from dragoman.io.guard import Guard
 from dragoman.io.local import LocalModel
 from dragoman.io.store import store_of
 from dragoman.io.upstream import HttpTransport, Limits
+from dragoman.io.workshop import TaskWorkshop
 from dragoman.ir.usage import Usage
 from dragoman.models import prices
 from dragoman.providers.auth import auth_headers
 from dragoman.route.target import Endpoint, PassThrough, Route
+from dragoman.stored.service import Stored
 from dragoman.wire.http import RawHeaders, Transport
 
 log = logging.getLogger("dragoman.request")
@@ -59,6 +61,8 @@ class Engine:
             fetcher=self.fetcher,
             reader=_reader(config.documents),
         )
+        self.workshop = TaskWorkshop()
+        self.stored = Stored(core, self.store, config.store.ttl, self.workshop)
         site = Site(
             keys=KeyRing({key.digest: key.name for key in config.keys}),
             models=self.models,
@@ -66,11 +70,14 @@ class Engine:
             health=self._health,
             state=lambda: "draining" if self.draining else "ok",
             price=self.price,
+            stored=self.stored,
             max_body=config.server.max_body,
         )
         self.gateway = Gateway(core, site)
 
     async def aclose(self) -> None:
+        await self.stored.aclose()
+        await self.workshop.aclose()
         await self.transport.aclose()
         if self.fetcher is not None:
             await self.fetcher.aclose()

@@ -12,6 +12,7 @@ from dragoman.dialects.responses import counting
 from dragoman.dialects.responses.decode_request import decode_request
 from dragoman.dialects.responses.encode_request import encode_request
 from dragoman.dialects.responses.errors import decode_error, encode_error, stream_error
+from dragoman.dialects.responses.keeping import asked
 from dragoman.dialects.responses.response import decode_response, encode_response
 from dragoman.dialects.responses.stream_decoder import StreamDecoder
 from dragoman.dialects.responses.stream_encoder import PING, StreamEncoder
@@ -44,6 +45,7 @@ RESPONSES = Dialect(
     id_prefix="resp_",
     tool_names=64,
     locate=_locate,
+    asked=asked,
     counting=Counting(
         counting.decode_count, counting.encode_counted, counting.address, counting.encode_count, counting.decode_counted
     ),

@@ -1,0 +1,195 @@
+"""What is kept of an answer. An entry is a record of the kind `response`; beside it stand, as records of their own, the ids
+of its items (`item`), that another answer goes on from it (`followed`), and the events of its stream (`events`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import Literal
+
+import msgspec
+
+from dragoman.dialects.responses.keeping import Items, ids_of, output_of
+from dragoman.errors import RequestError
+from dragoman.flow.envelope import Caller
+from dragoman.records import Record, Records
+from dragoman.wire.http import Clock
+
+_EMPTY = msgspec.Raw(b"null")
+
+
+class Entry(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """`held` `here`: `response` is the answer as JSON, `input` its request's own items, `previous` the ids of the answers it
+    goes on from, the oldest first; `issuer` whose reasoning stands in it. `there`: `provider` has it, under its `key`th key,
+    and `model` is the caller's name for the way to it. `deleted`: kept only for those that go on from it."""
+
+    held: Literal["here", "there"] = "here"
+    response: msgspec.Raw = _EMPTY
+    input: list[msgspec.Raw] = []
+    previous: list[str] = []
+    issuer: str = ""
+    provider: str = ""
+    model: str = ""
+    key: int = 1
+    background: bool = False
+    streamed: bool = False
+    deleted: bool = False
+
+
+class Found(msgspec.Struct):
+    """An entry as it was read."""
+
+    id: str
+    owner: str
+    entry: Entry
+    record: Record
+
+
+class Context(msgspec.Struct):
+    """A conversation up to some answer. `issuers` says for each item whose reasoning it may be, `names` how an item is called
+    that has no id; `ids` are the answers."""
+
+    items: Items
+    issuers: list[str]
+    names: list[str]
+    ids: list[str]
+
+
+_decode = msgspec.json.Decoder(Entry).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def owner_of(caller: Caller, *, own_key: bool) -> str:
+    """Whose an answer is. Where the gateway asks for no keys everybody is one owner, but for who used a provider's key of
+    their own (`own_key`): what that has paid for is seen with that key alone."""
+    return caller.name or (_digest(caller) if own_key else "")
+
+
+def owners(caller: Caller) -> list[str]:
+    """Under which names a caller's answers may stand."""
+    return [caller.name] if caller.name or not caller.kept else ["", _digest(caller)]
+
+
+def _digest(caller: Caller) -> str:
+    return "key:" + sha256(b"\n".join(value for _, value in sorted(caller.kept))).hexdigest()[:32] if caller.kept else ""
+
+
+class Shelf:
+    """`ttl` in seconds."""
+
+    def __init__(self, records: Records, clock: Clock, ttl: float) -> None:
+        self.records = records
+        self.clock = clock
+        self.ttl = ttl
+
+    async def read(self, owner: str, own_id: str) -> Found | None:
+        record = await self.records.get("response", owner, own_id)
+        if record is None:
+            return None
+        entry = _decode(record.body)
+        return None if entry.deleted else Found(own_id, owner, entry, record)
+
+    async def find(self, caller: Caller, own_id: str) -> Found | None:
+        """An answer of this caller's. Raises `StoreUnavailable`, as every method here."""
+        for owner in owners(caller):
+            if (found := await self.read(owner, own_id)) is not None:
+                return found
+        return None
+
+    async def context(self, found: Found) -> Context:
+        """The whole conversation, with this answer at its end."""
+        ids = found.entry.previous
+        earlier = await self.records.several("response", found.owner, ids) if ids else {}
+        context = Context([], [], [], [*ids, found.id])
+        for one in ids:
+            record = earlier.get(one)
+            if record is None:
+                raise not_found(one, previous=True, follower=found.id)
+            _add(context, one, _decode(record.body))
+        _add(context, found.id, found.entry)
+        return context
+
+    async def before(self, found: Found) -> Context:
+        """What an answer was made of: the conversation without the answer itself."""
+        without = msgspec.structs.replace(found.entry, response=_EMPTY)
+        return await self.context(msgspec.structs.replace(found, entry=without))
+
+    async def items(self, caller: Caller, ids: Sequence[str]) -> dict[str, tuple[msgspec.Raw, str]]:
+        """Single items of earlier answers by their ids, each with its issuer."""
+        found: dict[str, tuple[msgspec.Raw, str]] = {}
+        for owner in owners(caller):
+            places = await self.records.several("item", owner, [one for one in ids if one not in found])
+            answers = {record.body.decode() for record in places.values()}
+            for record in (await self.records.several("response", owner, sorted(answers))).values():
+                entry = _decode(record.body)
+                for item in output_of(bytes(entry.response)):
+                    for one in ids_of([item]):
+                        if one in places and not entry.deleted:
+                            found[one] = (item, entry.issuer)
+        return found
+
+    async def keep(self, owner: str, own_id: str, entry: Entry) -> None:
+        """Durable when it returns; and what it goes on from lives as long as it does."""
+        now = self.clock.time()
+        expires = now + self.ttl
+
+        def record(kind: str, key: str, body: bytes) -> Record:
+            return Record(kind=kind, id=key, owner=owner, body=body, created=now, expires=expires)
+
+        records = [record("response", own_id, _encode(entry))]
+        if entry.held == "here":
+            records += [record("item", one, own_id.encode()) for one in ids_of(output_of(bytes(entry.response)))]
+        if entry.previous:
+            records.append(record("followed", entry.previous[-1], b""))
+        await self.records.put(*records)
+        if entry.previous:
+            await self.records.keep("response", owner, entry.previous, expires)
+            await self.records.keep("followed", owner, entry.previous, expires)
+
+    async def keep_events(self, owner: str, own_id: str, events: bytes) -> None:
+        """The stream of an answer, to be read again."""
+        now = self.clock.time()
+        record = Record(kind="events", id=own_id, owner=owner, body=events, created=now, expires=now + self.ttl)
+        await self.records.put(record)
+
+    async def change(self, found: Found, entry: Entry) -> bool:
+        """False when somebody else has changed it meanwhile."""
+        return await self.records.swap(msgspec.structs.replace(found.record, body=_encode(entry)))
+
+    async def ask_to_stop(self, found: Found) -> None:
+        """Whichever process works on it."""
+        now = self.clock.time()
+        await self.records.put(Record(kind="stop", id=found.id, owner=found.owner, body=b"", created=now, expires=now + 600))
+
+    async def remove(self, found: Found) -> None:
+        """What others go on from is kept for them, and no longer shown."""
+        entry, owner = found.entry, found.owner
+        if entry.held == "here" and await self.records.get("followed", owner, found.id) is not None:
+            await self.change(found, msgspec.structs.replace(entry, deleted=True))
+        else:
+            await self.records.delete("response", owner, found.id)
+        if entry.held == "here":
+            await self.records.delete("item", owner, *ids_of(output_of(bytes(entry.response))))
+            await self.records.delete("events", owner, found.id)
+
+
+def _add(context: Context, own_id: str, entry: Entry) -> None:
+    output = output_of(bytes(entry.response))
+    context.items += [*entry.input, *output]
+    stem = own_id.removeprefix("resp_")
+    context.names += [f"{stem}_in{number}" for number in range(len(entry.input))]
+    context.names += [f"{stem}_{number}" for number in range(len(output))]
+    # Reasoning among the items that the caller sent is anybody's.
+    context.issuers += [""] * len(entry.input) + [entry.issuer] * len(output)
+
+
+def not_found(own_id: str, *, previous: bool = False, follower: str = "") -> RequestError:
+    """In the API's own words, by which clients know it."""
+    shown = own_id[:80]
+    if follower:
+        message = f"Previous response with id '{shown}' not found: it is gone, and '{follower}' goes on from it."
+    elif previous:
+        message = f"Previous response with id '{shown}' not found."
+    else:
+        return RequestError(f"Response with id '{shown}' not found.", status=404, code="response_not_found")
+    return RequestError(message, code="previous_response_not_found", param="previous_response_id")
