@@ -20,6 +20,7 @@ from dragoman.ir.request import Request
 from dragoman.ir.usage import Usage
 from dragoman.route.target import Endpoint, Route
 from dragoman.secret import mask
+from dragoman.wire.body import Peek
 from dragoman.wire.http import Clock, Exchange, Head, Inbound, RawHeaders, Transport
 
 _BODY_MOST = 512 * 1024 * 1024
@@ -78,6 +79,9 @@ class Kept(Protocol):
     answer_id: str
     """The id that the answer must have; empty: whatever it gets."""
 
+    created: int
+    """When the answer began, in seconds since 1970; 0: when it is begun to be told."""
+
     def among(self, endpoints: list[Endpoint]) -> list[Endpoint]:
         """Those that the request can go to. Raises the sentence that says why there is none."""
         ...
@@ -105,6 +109,7 @@ class Call:
     __slots__ = (
         "_attachments",
         "_decoded",
+        "_seen",
         "answer",
         "core",
         "deadline",
@@ -138,16 +143,28 @@ class Call:
         self.strict = False
         self.deadline = 0.0
         self._decoded: Request | None = None
+        self._seen: Peek | None = None
         self._attachments: Attachments | None = None
+
+    def seen(self) -> Peek:
+        """What can be known of the body without reading all of it. Raises `MalformedBody`."""
+        if self._seen is None:
+            self._seen = self.dialect.asked(self.inbound)
+        return self._seen
 
     def route(self) -> Route:
         """Where the body wants to go. Raises `MalformedBody` and `UnknownModel`."""
-        seen = self.dialect.asked(self.inbound)
+        seen = self.seen()
         if not isinstance(seen.model, str) or not seen.model:
             raise MalformedBody("model: the name of a model is required", param="model")
         self.model = self.report.model = seen.model
         self.stream = self.answer.stream = self.report.stream = seen.stream is True
         return self.core.route(seen.model)
+
+    def given(self, request: Request) -> None:
+        """The request of a body that is none of inference, and is yet about one."""
+        self._decoded = request
+        self._decoded.model, self._decoded.stream = self.model, self.stream
 
     def request(self) -> Request:
         """The body in the hub, decoded once however many targets are tried."""
@@ -161,11 +178,6 @@ class Call:
         return has_attachments(self.request())
 
     def attachments(self) -> Attachments:
-    def given(self, request: Request) -> None:
-        """The request of a body that is none of inference, and is yet about one."""
-        self._decoded = request
-        self._decoded.model, self._decoded.stream = self.model, self.stream
-
         """The images, documents and sounds of the body, found once however many targets are tried."""
         if self._attachments is None:
             self._attachments = Attachments(self.request(), self.core.fetcher, self.core.reader)
@@ -256,7 +268,7 @@ def reply_for(call: Call, sent: Sent) -> Reply:
     return Reply(
         request=request if call.kept is None else call.kept.told(),
         model=sent.endpoint.model,
-        created=int(call.core.clock.time()),
+        created=(call.kept.created if call.kept is not None else 0) or int(call.core.clock.time()),
         fallback_id=call.dialect.id_prefix + call.core.new_id(),
         input_estimate=input_tokens(request),
         issuer=sent.endpoint.issuer,
