@@ -52,7 +52,7 @@ def serving(
         loops.append(asyncio.get_running_loop())
         ready.set()
 
-    run = _native if (driver or os.environ.get("DRAGOMAN_TEST_DRIVER", "asgi")) == "native" else _uvicorn
+    run = _native if (driver or os.environ.get("DRAGOMAN_TEST_DRIVER", "native")) == "native" else _uvicorn
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(256)

@@ -23,13 +23,14 @@ import copy
 import json
 import logging
 import logging.handlers
+import os
 import re
 import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import lru_cache
 from pathlib import Path
@@ -41,6 +42,8 @@ from dragoman.errors import ConfigError
 from dragoman.secret import Secret, mask
 
 Level = Literal["debug", "info", "warning", "error"]
+Lock = AbstractContextManager[object]
+"""Entered again and again."""
 
 
 class Log(msgspec.Struct, frozen=True, kw_only=True):
@@ -301,9 +304,10 @@ _Queued: TypeAlias = logging.LogRecord | tuple[int, bytes | Line]
 class _Writer(threading.Thread):
     """Writes what is queued, in its order. `json`: lines are queued as JSON and not as what they are made of."""
 
-    def __init__(self, handlers: list[logging.Handler], *, json: bool) -> None:
+    def __init__(self, handlers: list[logging.Handler], *, json: bool, lock: Lock) -> None:
         super().__init__(name="dragoman-log", daemon=True)
         self.json = json
+        self._lock = lock
         self._handlers = handlers
         self._queued: deque[_Queued] = deque()
         self._dropped = 0
@@ -361,9 +365,10 @@ class _Writer(threading.Thread):
         return lines
 
     def _handle(self, record: logging.LogRecord) -> None:
-        for handler in self._handlers:
-            if record.levelno >= handler.level:
-                handler.handle(record)
+        with self._lock:
+            for handler in self._handlers:
+                if record.levelno >= handler.level:
+                    handler.handle(record)
 
 
 _writer: _Writer | None = None
@@ -398,10 +403,13 @@ def _prepared(record: logging.LogRecord) -> logging.LogRecord:
 _formatter = logging.Formatter()
 
 
-def setup(log: Log, *, stream: TextIO | None = None, secrets: Iterable[Secret | str] = ()) -> Callable[[], None]:
+def setup(
+    log: Log, *, stream: TextIO | None = None, secrets: Iterable[Secret | str] = (), lock: Lock | None = None
+) -> Callable[[], None]:
     """Start logging; returns what ends it, which writes everything that is still queued.
 
-    `stream` is stderr unless given. Raises `ConfigError` when the file cannot be written."""
+    `stream` is stderr unless given. `lock` is held while something is written: by processes that write to the same places,
+    lest a line of one stand within a line of another. Raises `ConfigError` when the file cannot be written."""
     register_secret(*secrets)
     formatter = _Json() if log.format == "json" else _Text()
     handlers: list[logging.Handler] = [logging.StreamHandler(stream or sys.stderr)]
@@ -412,7 +420,7 @@ def setup(log: Log, *, stream: TextIO | None = None, secrets: Iterable[Secret | 
         handler.setFormatter(formatter)
 
     global _writer  # noqa: PLW0603  one process, one log
-    writer = _Writer(handlers, json=log.format == "json")
+    writer = _Writer(handlers, json=log.format == "json", lock=lock or nullcontext())
     entry = _Enqueue(writer)
     level = logging.getLevelNamesMapping()[log.level.upper()]
     root, own = logging.getLogger(), logging.getLogger("dragoman")
@@ -444,11 +452,35 @@ def setup(log: Log, *, stream: TextIO | None = None, secrets: Iterable[Secret | 
     return close
 
 
+class _DailyFile(logging.handlers.TimedRotatingFileHandler):
+    """That another process may have begun the new file already. The lock is held."""
+
+    def doRollover(self) -> None:  # noqa: N802
+        if self._is_moved():
+            if self.stream is not None:
+                self.stream.close()
+            self.stream = self._open()
+            self.rolloverAt = self.computeRollover(int(time.time()))
+        else:
+            super().doRollover()
+
+    def shouldRollover(self, record: logging.LogRecord) -> bool:  # noqa: N802
+        return bool(super().shouldRollover(record)) or self._is_moved()
+
+    def _is_moved(self) -> bool:
+        if self.stream is None:
+            return False
+        try:
+            return not os.path.samestat(os.stat(self.baseFilename), os.fstat(self.stream.fileno()))  # noqa: PTH116
+        except FileNotFoundError:
+            return True
+
+
 def _file_handler(file: str, keep: int) -> logging.Handler:
     path = Path(file).expanduser()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return logging.handlers.TimedRotatingFileHandler(path, when="midnight", backupCount=keep, utc=True, encoding="utf-8")
+        return _DailyFile(path, when="midnight", backupCount=keep, utc=True, encoding="utf-8")
     except OSError as error:
         raise ConfigError(
             f"server.log.file: {file!r} cannot be written: {error.strerror or error}; allowed: a file path"

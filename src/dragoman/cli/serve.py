@@ -4,32 +4,30 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import errno
-import gc
-import logging
+import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Generator
 from typing import Any
 
-import uvicorn
-
 from dragoman import __version__, logs
-from dragoman.cli.setting import Failure, add_config, local_model, read_config, warn
+from dragoman.cli.setting import Failure, add_config, local_model, read_source, warn
 from dragoman.config import Config
-from dragoman.io.asgi import AsgiApp
+from dragoman.io import serving
 from dragoman.io.engine import Engine
-from dragoman.io.server import Server, serve_until_told
+from dragoman.io.local import LocalModel
+from dragoman.io.serving import settle
+from dragoman.io.supervising import SharedLock, Source, lock_file
+from dragoman.io.supervisor import Plan, Supervisor
+from dragoman.io.tls import server_context
 
 PORT_TAKEN = 3
 NOTHING_TO_SERVE = 4
-_KEEP_ALIVE = 75
-_LAST_WORDS = 10
-"""Seconds that answers under way get to end in when the gateway stops."""
+_BACKLOG = 2048
 _SHOWN = 8
-_GARBAGE = (5_000, 20, 20)
-"""So many objects are made and not freed before it looks at the young ones (half a millisecond), and then at the older."""
 
 
 def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -37,17 +35,25 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     add_config(parser)
     parser.add_argument("--host", help="address to listen on (127.0.0.1)")
     parser.add_argument("--port", "-p", type=int, help="port to listen on (4000; 0 for any free one)")
-    parser.add_argument("--driver", choices=("asgi", "native"), default="asgi", help="what speaks HTTP (asgi: uvicorn)")
+    parser.add_argument("--workers", "-w", type=int, help="processes that share the port (1)")
+    parser.add_argument("--driver", choices=("native", "asgi"), help="what speaks HTTP (native; asgi: uvicorn)")
+    parser.add_argument("--drain", metavar="SECONDS", help="what answers under way get to end in when it stops (10)")
+    parser.add_argument("--tls-cert", metavar="FILE", help="speak TLS, with this certificate (PEM)")
+    parser.add_argument("--tls-key", metavar="FILE", help="its private key, where it is not in the same file")
     parser.add_argument("--no-local", action="store_true", help="without the built-in local model")
     parser.add_argument("--quiet", "-q", action="store_true", help="print nothing but warnings and errors")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    config = read_config(options, _overrides(options))
+    source = read_source(options, _overrides(options))
+    config = source.load(os.environ)
     warn(config)
-    listener = _listen(config)
-    with listener:
+    if config.server.tls is not None:
+        server_context(config.server.tls)  # a mistake in it is told before anything is done
+    if config.server.workers > 1:
+        return _supervise(options, source, config)
+    with _listen(config) as listener:
         close_logs = logs.setup(config.server.log, secrets=config.secrets())
         try:
             return _serve(options, config, listener)
@@ -56,8 +62,13 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _overrides(options: argparse.Namespace) -> dict[str, Any]:
-    server = {"host": options.host, "port": options.port}
-    said: dict[str, Any] = {"server": {key: value for key, value in server.items() if value is not None}}
+    said: dict[str, Any] = {"server": {}}
+    for name in ("host", "port", "workers", "driver", "drain"):
+        if (value := getattr(options, name)) is not None:
+            said["server"][name] = value
+    files = {"cert": options.tls_cert, "key": options.tls_key}
+    if any(files.values()):
+        said["server"]["tls"] = {name: file for name, file in files.items() if file}
     if options.quiet:
         said["server"]["log"] = {"level": "warning"}
     if options.no_local:
@@ -68,28 +79,60 @@ def _overrides(options: argparse.Namespace) -> dict[str, Any]:
 def _listen(config: Config) -> socket.socket:
     """The port is taken first: nothing slow is done for a gateway that cannot listen."""
     host, port = config.server.host, config.server.port
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.socket(family, socket.SOCK_STREAM)
-    except OSError as error:
-        raise Failure(f"no socket can be opened here: {error.strerror}", PORT_TAKEN) from None
+    with _told(host, port):
+        return _bound(host, port)
+
+
+def _listen_often(config: Config) -> dict[int, socket.socket]:
+    """One socket for each worker, among which the kernel shares out the connections; but only Linux does, and only where each
+    worker takes on and leaves ports while it runs. Elsewhere they have one in common."""
+    host, port, often = config.server.host, config.server.port, config.server.workers
+    with _told(host, port), contextlib.ExitStack() as opened:
+        # Alone, to see that the port is free: with the option any process of the same user may join.
+        first = opened.enter_context(_bound(host, port))
+        if sys.platform != "linux" or config.server.driver != "native":
+            opened.pop_all()
+            return {1: first}
+        port = first.getsockname()[1]
+        first.close()
+        ports = {name: opened.enter_context(_bound(host, port, shared=True)) for name in range(1, often + 1)}
+        opened.pop_all()
+        return ports
+
+
+def _bound(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind((host, port))
-        listener.listen(2048)
-    except OSError as error:
+        listener.listen(_BACKLOG)
+    except OSError:
         listener.close()
+        raise
+    return listener
+
+
+@contextlib.contextmanager
+def _told(host: str, port: int) -> Generator[None]:
+    """Why a port cannot be listened on, as a sentence."""
+    try:
+        yield
+    except OSError as error:
         if error.errno == errno.EADDRINUSE:
             sentence = f"port {port} on {host} is taken; stop what listens there, or choose another with --port"
         elif error.errno in {errno.EACCES, errno.EPERM}:
             sentence = f"port {port} on {host} may not be used by this user; choose one above 1023 with --port"
+        elif error.errno == errno.EAFNOSUPPORT:
+            sentence = f"no socket can be opened here: {error.strerror}"
         else:
             sentence = f"cannot listen on {host} port {port}: {error.strerror}"
         raise Failure(sentence, PORT_TAKEN) from None
-    return listener
 
 
-def _serve(options: argparse.Namespace, config: Config, listener: socket.socket) -> int:
+def _model(config: Config) -> tuple[LocalModel | None, str]:
+    """The built-in model, started; or None and why there is none. Raises `Failure` where nothing is left to serve."""
     model, why_not = local_model(config)
     if model is None and not _serves_without_local(config):
         raise Failure(
@@ -99,62 +142,62 @@ def _serve(options: argparse.Namespace, config: Config, listener: socket.socket)
         )
     if model is not None:
         model.start()
+    return model, why_not
+
+
+def _serve(options: argparse.Namespace, config: Config, listener: socket.socket) -> int:
+    model, why_not = _model(config)
     engine = Engine(config, local=model)
 
     async def started() -> None:
-        _settle()
+        settle()
         if not options.quiet:
-            print(banner(engine, listener.getsockname()[1], why_not), flush=True)
+            print(banner(engine.config, listener.getsockname()[1], why_not), flush=True)
 
-    if options.driver == "native":
-        return _serve_natively(engine, listener, started)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            AsgiApp(engine.gateway, on_start=started, on_stop=engine.aclose),
-            loop="uvloop" if sys.platform != "win32" else "asyncio",
-            http="httptools",
-            ws="none",
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            date_header=False,
-            proxy_headers=False,
-            timeout_keep_alive=_KEEP_ALIVE,
-            timeout_graceful_shutdown=_LAST_WORDS,
-        )
-    )
-    logging.getLogger("uvicorn.error").addFilter(_not_our_own_doing)
-    server.run(sockets=[listener])
-    return 0
+    return _exit_code(serving.serve(engine, listener, started))
 
 
-def _serve_natively(engine: Engine, listener: socket.socket, started: Callable[[], Awaitable[None]]) -> int:
-    async def serve() -> signal.Signals:
-        try:
-            return await serve_until_told(Server(engine.gateway), listener, on_start=started, patience=_LAST_WORDS)
-        finally:
-            await engine.aclose()
-
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        told = runner.run(serve())
+def _exit_code(told: signal.Signals) -> int:
     return 128 + told if told == signal.SIGINT else 0
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+def _supervise(options: argparse.Namespace, source: Source, config: Config) -> int:
     if sys.platform == "win32":
-        return asyncio.new_event_loop
-    import uvloop
+        raise Failure("several workers cannot share a port on Windows; start one gateway for each port (server.workers: 1)")
+    ports = _listen_often(config)
+    lock = lock_file()
+    with contextlib.ExitStack() as opened:
+        opened.callback(os.close, lock)
+        for port in ports.values():
+            opened.enter_context(port)
+        opened.callback(logs.setup(config.server.log, secrets=config.secrets(), lock=SharedLock(lock)))
+        model, why_not = _model(config)
 
-    return uvloop.new_event_loop
+        def ready() -> None:
+            if not options.quiet:
+                shown = config.with_local(f"{model.base_url}/v1" if model is not None else None)
+                print(banner(shown, ports[1].getsockname()[1], why_not), flush=True)
+
+        supervisor = Supervisor(
+            Plan(source=source, config=config, model=model),
+            ports,
+            lock=lock,
+            reread=lambda: _reread(options),
+            make_model=lambda config: _model(config)[0],
+        )
+        reason = asyncio.run(supervisor.run(ready))
+    if isinstance(reason, str):
+        raise Failure(reason)
+    return _exit_code(reason)
 
 
-def _settle() -> None:
-    """What has been made until now stays: the garbage collector need not walk through it again, which is what its long pauses
-    are. Requests make few cycles, so it looks for new ones less often."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*_GARBAGE)
+def _reread(options: argparse.Namespace) -> tuple[Source, Config]:
+    source = read_source(options, _overrides(options))
+    config = source.load(os.environ)
+    warn(config)
+    if config.server.tls is not None:
+        server_context(config.server.tls)
+    return source, config
 
 
 def _serves_without_local(config: Config) -> bool:
@@ -163,18 +206,12 @@ def _serves_without_local(config: Config) -> bool:
     )
 
 
-def _not_our_own_doing(record: logging.LogRecord) -> bool:
-    """An answer that the gateway broke off on purpose is not the server's news."""
-    return "without completing response" not in record.getMessage()
-
-
-def banner(engine: Engine, port: int, why_no_local: str) -> str:
+def banner(config: Config, port: int, why_no_local: str) -> str:
     """What is served, where, and how to point each client at it."""
-    config = engine.config
     host = config.server.host
     shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
-    base = f"http://{shown}:{port}"
-    ids = [model.id for model in engine.models()]
+    base = f"{'http' if config.server.tls is None else 'https'}://{shown}:{port}"
+    ids = [model.id for model in config.served_models()]
     listed = ", ".join(ids[:_SHOWN]) + (f" and {len(ids) - _SHOWN} more (dragoman models)" if len(ids) > _SHOWN else "")
     key = "one of the gateway's keys" if config.keys else "any"
     word = "KEY" if config.keys else "any"

@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from dragoman.config import Config, load
+from dragoman.config import Config
 from dragoman.errors import ConfigError
 from dragoman.io.local import LocalModel, LocalUnavailable
-from dragoman.providers import plugins
+from dragoman.io.supervising import Source
 
 STANDARD_NAMES = ("dragoman.yaml", "dragoman.yml", "dragoman.toml", "dragoman.json")
 
@@ -32,16 +32,20 @@ def add_config(parser: argparse.ArgumentParser) -> None:
 
 def read_config(options: argparse.Namespace, overrides: dict[str, Any] | None = None) -> Config:
     """Raises `ConfigError`."""
+    return read_source(options, overrides).load(os.environ)
+
+
+def read_source(options: argparse.Namespace, overrides: dict[str, Any] | None = None) -> Source:
+    """Raises `ConfigError`."""
     path = config_path(options)
-    table, notes = plugins.installed()
     if path is None:
-        return load("", "", os.environ, "(no file)", overrides=overrides, table=table, notes=notes)
+        return Source(overrides=overrides or {})
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else f"it is not UTF-8 ({error})"
         raise ConfigError(f"the configuration {path} cannot be read: {reason}") from None
-    return load(text, path.suffix, os.environ, str(path), overrides=overrides, table=table, notes=notes)
+    return Source(text=text, suffix=path.suffix, name=str(path), overrides=overrides or {})
 
 
 def config_path(options: argparse.Namespace) -> Path | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Mapping
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
@@ -23,7 +24,8 @@ from dragoman.io.clock import SystemClock, new_id
 from dragoman.io.documents import PdfReader
 from dragoman.io.fetch import HttpFetcher
 from dragoman.io.guard import Guard
-from dragoman.io.local import LocalModel
+from dragoman.io.local import LentModel, LocalModel
+from dragoman.io.process import resident
 from dragoman.io.store import store_of
 from dragoman.io.upstream import HttpTransport, Limits
 from dragoman.io.workshop import TaskWorkshop
@@ -40,12 +42,16 @@ log = logging.getLogger("dragoman.request")
 class Engine:
     """One for each process. `local` is a built-in model that already runs, or None."""
 
-    def __init__(self, config: Config, *, local: LocalModel | None = None, transport: Transport | None = None) -> None:
+    def __init__(
+        self, config: Config, *, local: LocalModel | LentModel | None = None, transport: Transport | None = None
+    ) -> None:
         self.local = local
         self.config = config.with_local(f"{local.base_url}/v1" if local is not None else None)
         self.transport = transport or HttpTransport(limits=_limits(config))
         self.draining = False
         """The server is about to stop: what asks for health is told."""
+        self.team: dict[int, int] = {1: os.getpid()}
+        """The processes that serve, by number."""
         self._routes: dict[str, Route] = {}
         self.clock = SystemClock()
         self.store = store_of(config.store, self.clock)
@@ -74,6 +80,9 @@ class Engine:
             max_body=config.server.max_body,
         )
         self.gateway = Gateway(core, site)
+
+    def begin_draining(self) -> None:
+        self.draining = True
 
     async def aclose(self) -> None:
         await self.stored.aclose()
@@ -189,6 +198,7 @@ class Engine:
             },
             "models": len(self.models()),
             "local": self.local is not None,
+            "workers": [{"worker": number, "pid": pid, "memory": resident(pid)} for number, pid in self.team.items()],
         }
 
 

@@ -1,0 +1,17 @@
+"""What can be known of a process of ours while it runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+_PAGE = os.sysconf("SC_PAGE_SIZE") if sys.platform != "win32" else 4096
+
+
+def resident(pid: int) -> int | None:
+    """Bytes of memory in use; None where the system does not say (only Linux does), or there is no such process."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
+    except (OSError, ValueError, IndexError):
+        return None

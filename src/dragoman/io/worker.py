@@ -1,0 +1,188 @@
+"""A worker: one of the processes that serve under a supervisor. `python -m dragoman.io.worker`, with a socket and no words.
+
+It listens on no port of its own accord. The supervisor, which keeps every listening socket open, says on which; so a worker
+may come, go or die without any of them being closed, and with it the connections that wait in its queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from typing import TYPE_CHECKING, Protocol, assert_never
+
+import msgspec
+
+from dragoman import logs
+from dragoman.config import Config
+from dragoman.errors import DragomanError
+from dragoman.io.engine import Engine
+from dragoman.io.server import Server
+from dragoman.io.serving import loop_factory, settle
+from dragoman.io.supervising import CONTROL, Brief, News, Order, SharedLock, line
+from dragoman.io.tls import server_context
+
+if TYPE_CHECKING:
+    from dragoman.io.uvicorn_server import UvicornServer
+
+FAILED = 70
+
+
+class _Serving(Protocol):
+    async def listen(self, port: int, listener: socket.socket) -> None: ...
+
+    def leave(self, port: int, /) -> None: ...
+
+    async def hand_over(self) -> None: ...
+
+    async def drain(self, patience: float) -> None: ...
+
+    def hurry(self) -> None: ...
+
+
+class _Native:
+    def __init__(self, engine: Engine) -> None:
+        settings = engine.config.server
+        self._server = Server(engine.gateway, tls=server_context(settings.tls) if settings.tls is not None else None)
+        self.leave = self._server.leave
+        self.hand_over = self._server.hand_over
+        self.drain = self._server.drain
+        self.hurry = self._server.hurry
+
+    async def listen(self, port: int, listener: socket.socket) -> None:
+        await self._server.start(listener, port)
+
+
+class _Uvicorn:
+    """It takes its sockets at the start and keeps them to its end."""
+
+    def __init__(self, engine: Engine) -> None:
+        settings = engine.config.server
+        self._tls = server_context(settings.tls) if settings.tls is not None else None
+        self._engine = engine
+        self._server: UvicornServer | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def listen(self, port: int, listener: socket.socket) -> None:  # noqa: ARG002  there is one
+        from dragoman.io.uvicorn_server import UvicornServer
+
+        started = asyncio.Event()
+
+        async def on_start() -> None:
+            started.set()
+
+        self._server = UvicornServer(self._engine, self._tls, on_start, alone=False)
+        self._task = asyncio.get_running_loop().create_task(self._server.serve(sockets=[listener]))
+        await started.wait()
+
+    def leave(self, port: int) -> None: ...
+
+    async def hand_over(self) -> None:
+        await self._end(None)
+
+    async def drain(self, patience: float) -> None:
+        await self._end(max(1, round(patience)))
+
+    async def _end(self, patience: int | None) -> None:
+        if self._server is not None and self._task is not None:
+            self._server.config.timeout_graceful_shutdown = patience
+            self._server.should_exit = True
+            await asyncio.wait([self._task])
+
+    def hurry(self) -> None:
+        if self._server is not None:
+            self._server.force_exit = True
+
+
+class Worker:
+    def __init__(self, brief: Brief, config: Config, control: asyncio.StreamWriter) -> None:
+        self._brief = brief
+        self._control = control
+        self.engine = Engine(config, local=brief.model())
+        self._serving: _Serving = _Native(self.engine) if config.server.driver == "native" else _Uvicorn(self.engine)
+        self._ending: asyncio.Task[None] | None = None
+        self.ended = asyncio.Event()
+
+    async def serve(self, orders: asyncio.StreamReader) -> None:
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, lambda: self._end(drains=True))
+        # Ctrl-C goes to the whole group, and so does a terminal's end; the supervisor decides what becomes of them.
+        for number in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        settle()
+        self._control.write(line(News("ready")))
+        reading = loop.create_task(self._obey(orders))
+        try:
+            await self.ended.wait()
+        finally:
+            reading.cancel()
+            await asyncio.wait([reading])
+            await self.engine.aclose()
+
+    async def _obey(self, orders: asyncio.StreamReader) -> None:
+        while said := await orders.readline():
+            order = msgspec.json.decode(said, type=Order)
+            match order.do:
+                case "listen":
+                    # A copy: the descriptor itself stays for the next time.
+                    listener = socket.socket(fileno=os.dup(self._brief.ports[order.port]))
+                    await self._serving.listen(order.port, listener)
+                case "leave":
+                    self._serving.leave(order.port)
+                case "team":
+                    self.engine.team = order.team
+                case "retire":
+                    self._end(drains=False)
+                case "drain":
+                    self._end(drains=True)
+                case "hurry":
+                    self._serving.hurry()
+                case _:
+                    assert_never(order.do)
+        self._end(drains=True)  # nobody is left who would say so
+
+    def _end(self, *, drains: bool) -> None:
+        """Begin to end. Draining makes short what a retirement takes its time over."""
+        loop = asyncio.get_running_loop()
+        if drains:
+            self.engine.begin_draining()
+        work = self._serving.drain(self.engine.config.server.drain) if drains else self._serving.hand_over()
+        before, self._ending = self._ending, loop.create_task(work)
+        if before is not None:
+            before.cancel()
+        ending = self._ending
+        ending.add_done_callback(lambda _: self.ended.set() if self._ending is ending else None)
+
+
+def main() -> int:
+    control = socket.socket(fileno=int(os.environ.pop(CONTROL)))
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        return runner.run(_main(control))
+
+
+async def _main(control: socket.socket) -> int:
+    reader, writer = await asyncio.open_connection(sock=control, limit=1 << 26)
+    try:
+        first = await reader.readline()
+        if not first:
+            return FAILED
+        brief = msgspec.json.decode(first, type=Brief)
+        try:
+            config = brief.source.load(os.environ)
+            close_logs = logs.setup(config.server.log, secrets=config.secrets(), lock=SharedLock(brief.lock))
+            try:
+                await Worker(brief, config, writer).serve(reader)
+            finally:
+                close_logs()
+        except DragomanError as error:
+            writer.write(line(News("failed", str(error))))
+            return FAILED
+        return 0
+    finally:
+        writer.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
