@@ -393,6 +393,8 @@ class ProfileSection(msgspec.Struct, frozen=True, kw_only=True):
     media_results: Yes | None = None
     media_resolution: Yes | None = None
     format_with_tools: Yes | None = None
+    embed_dimensions: Yes | None = None
+    embed_most: Count | None = None
     images: Annotated[Reach, _choice(Reach)] | None = None
     image_bytes: Size | None = None
     pdfs: Annotated[Reach, _choice(Reach)] | None = None

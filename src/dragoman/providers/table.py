@@ -211,6 +211,7 @@ _ROWS: tuple[Provider, ...] = (
         also={"responses": "https://api.openai.com/v1", "completions": "https://api.openai.com/v1"},
         env=("OPENAI_API_KEY",),
         profile=Profile(
+            embed_most=2048,
             max_tokens_field="max_completion_tokens",
             max_stop=4,
             custom_tools=True,
@@ -256,7 +257,7 @@ _ROWS: tuple[Provider, ...] = (
         auth="x-goog-api-key",
         health="/v1beta/models",
         env=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
-        profile=Profile(max_output_tokens=65_536, max_stop=5),
+        profile=Profile(embed_most=100, max_output_tokens=65_536, max_stop=5),
         docs="https://ai.google.dev/api/generate-content",
         aka=("google", "google-ai"),
         family=r"(gemini-|gemma-)",
@@ -443,6 +444,7 @@ _ROWS: tuple[Provider, ...] = (
         env=("ZAI_API_KEY", "Z_AI_API_KEY"),
         # `tool_choice` is `auto` only, one stop word, JSON objects without a schema. https://docs.z.ai/api-reference
         profile=Profile(
+            embed_most=64,
             reasoning="thinking",
             reasoning_replay="reasoning_content",
             forced_tools=False,
@@ -470,7 +472,8 @@ _ROWS: tuple[Provider, ...] = (
         also={"messages": "https://dashscope-intl.aliyuncs.com/apps/anthropic"},
         root="https://dashscope-intl.aliyuncs.com",
         env=("DASHSCOPE_API_KEY", "ALIBABA_API_KEY"),
-        profile=Profile(extra_sampling=True, forced_tools=False),
+        # Of its embedding models: https://www.alibabacloud.com/help/en/model-studio/embedding
+        profile=Profile(embed_most=10, extra_sampling=True, forced_tools=False),
         docs="https://www.alibabacloud.com/help/en/model-studio",
         aka=("dashscope", "alibaba"),
         family=r"(qwen|qwq-|qvq-)",
@@ -570,7 +573,7 @@ _ROWS: tuple[Provider, ...] = (
         base_url="https://api.cohere.ai/compatibility/v1",
         root="https://api.cohere.ai",
         env=("COHERE_API_KEY", "CO_API_KEY"),
-        profile=Profile(max_stop=5),
+        profile=Profile(embed_most=96, max_stop=5),
         health=None,
         docs="https://docs.cohere.com/docs/compatibility-api",
         family=r"(command-|c4ai-)",

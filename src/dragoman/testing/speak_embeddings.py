@@ -16,6 +16,7 @@ import re
 import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import unquote
 
 import msgspec
 
@@ -25,7 +26,7 @@ from dragoman.testing.speaking import broken_body, first_error, split_head
 from dragoman.testing.voices import VOICES
 
 LENGTH = 16
-_GEMINI = re.compile(r"/(?:models/)?([^/]+(?:/[^/]+)*):(embedContent|batchEmbedContents)$")
+_GEMINI = re.compile(r"/v1[a-z0-9]*/(?:models/)?(.+):(embedContent|batchEmbedContents)$")
 
 
 class EmbedAsk(msgspec.Struct, frozen=True):
@@ -65,7 +66,7 @@ def heard_embeddings(request: Request) -> EmbedAsk | None:
     single = found[2] == "embedContent"
     asked: Sequence[Mapping[str, Any]] = [body] if single else body.get("requests", [])
     texts = tuple("\n".join(part.get("text", "") for part in one["content"]["parts"]) for one in asked)
-    return EmbedAsk("gemini", found[1], texts, tuple(one.get("outputDimensionality") for one in asked), single)
+    return EmbedAsk("gemini", unquote(found[1]), texts, tuple(one.get("outputDimensionality") for one in asked), single)
 
 
 def render_embeddings(scenario: Scenario, ask: EmbedAsk) -> Rendered:

@@ -34,6 +34,7 @@ from dragoman.testing.http1 import Framing, Request
 from dragoman.testing.library import SCENARIOS
 from dragoman.testing.library_faults import GATE
 from dragoman.testing.scenario import HttpError, Rendered, Scenario, Waitable
+from dragoman.testing.speak_embeddings import heard_embeddings, render_embeddings
 from dragoman.testing.voices import heard, models_body
 
 _T = TypeVar("_T")
@@ -301,12 +302,15 @@ class ScriptedUpstream:
             request.scenario = chosen.name
             rendered = voice.render(chosen, ask)
             return msgspec.structs.replace(rendered, split=chosen.split) if chosen.split else rendered
+        embed = heard_embeddings(request)
+        if embed is not None:
+            chosen = self._choose(request, embed.model)
+            request.scenario = chosen.name
+            return render_embeddings(chosen, embed)
         if path.endswith("/messages/count_tokens") and request.method == "POST":
             # A crude count, but the same for the same body.
             return _json({"input_tokens": max(1, len(request.body) // 4)})
         if path.endswith("/input_tokens") and request.method == "POST":
-            return _json({"object": "response.input_tokens", "input_tokens": max(1, len(request.body) // 4)})
-        if path.endswith("/responses/input_tokens") and request.method == "POST":
             return _json({"object": "response.input_tokens", "input_tokens": max(1, len(request.body) // 4)})
         if path.endswith(":countTokens") and request.method == "POST":
             return _json({"totalTokens": max(1, len(request.body) // 4)})
