@@ -5,6 +5,7 @@ an `Outbound` (`wire/http.py`) and cancels it when the client leaves.
     POST /v1/completions                       the same, for texts to go on with
     POST /v1/messages/count_tokens, ...        the provider's own count, or an estimate that says so
     POST /v1/embeddings                        vectors, in `flow/embedding.py`
+    POST /v1/images/generations, ...           the rest that names a model, in `flow/surface.py`: images, audio, moderations
     POST /v1/explain/v1/messages, ...          what would become of it, in `explain.py`; also /v1/explain?dialect=messages
     POST /v1beta/models/{model}:{verb}         the same three where the model stands in the path
     *    /v1/responses, /v1/responses/{id}     answers that can be kept, in `stored/`
@@ -36,6 +37,8 @@ from dragoman.flow.embedding import embed
 from dragoman.flow.envelope import Caller, brings_own
 from dragoman.flow.passing import forward
 from dragoman.flow.several import each
+from dragoman.flow.surface import PATHS as SURFACE
+from dragoman.flow.surface import asking, serve
 from dragoman.pipeline import Work, attend, infer
 from dragoman.route.target import PassThrough
 from dragoman.stored.service import Stored
@@ -83,8 +86,9 @@ class Gateway:
         self._works["/v1/messages/count_tokens"] = core.dialects["messages"], count
         self._works["/v1/chat/completions/input_tokens"] = core.dialects["chat"], count
         self._works["/v1/embeddings"] = core.dialects["chat"], embed
+        self._works |= {path: (asking(core.dialects["chat"], default), serve) for path, default in SURFACE.items()}
         self._explain = explaining(site.price)
-        self._uninferred: set[Work] = {count}
+        self._uninferred: set[Work] = {count, serve}
         if site.stored is not None:
             stored, responses = site.stored, core.dialects["responses"]
             self._works["/v1/responses"] = responses, stored.create

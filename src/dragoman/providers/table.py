@@ -236,7 +236,7 @@ _ROWS: tuple[Provider, ...] = (
             ("gpt-[6-9]*", {"effort_with_tools": False}),
         ),
         docs="https://developers.openai.com/api/docs",
-        family=r"(gpt-(?!oss)|o[1-9](-|$)|chatgpt-|codex-)",
+        family=r"(gpt-(?!oss)|o[1-9](-|$)|chatgpt-|codex-|dall-e-|tts-1|whisper-1$|omni-moderation-|text-moderation-)",
         vendor="openai",
         models=(
             Model("gpt-6.2-astra", "GPT-6.2 Astra", 1_050_000, 128_000),
