@@ -5,11 +5,13 @@ How a name is understood, first rule that fits:
     1  a name under `models`                            its chain of targets
     2  an alias (`big`, `small` unless given)           what it stands for
     3  provider/model, or provider:model                that provider, with everything after the first mark
-    4  a pattern under `models` (claude-*)              its chain; the longest pattern wins
-    5  a name in exactly one ready provider's list      that provider
-    6  the beginning of a known family (claude-, gpt-)  its provider, or an aggregator that stands in for it
-    7  a name as Bedrock or Vertex spells it            its maker's own name, by these rules
+    4  a name as Bedrock or Vertex spells it            its maker's own name, by these rules
+    5  a pattern under `models` (claude-*)              its chain; the longest pattern wins
+    6  a name in exactly one ready provider's list      that provider
+    7  the beginning of a known family (claude-, gpt-)  its provider, or an aggregator that stands in for it
     8  vendor/model while an aggregator is ready        the aggregator
+
+A pattern that fits a cloud's name alone (`us.anthropic.*`) and a list that has it come before rule 4.
 
 A provider is *ready* when a request to it can carry a credential of ours, or needs none. One that is not ready can
 still be named (rule 3): the caller may bring a credential of their own.
@@ -341,13 +343,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             yield from self._chain(alias, (*above, name), settings)
         elif (named := self._named(name)) is not None:
             yield self._target(*named, settings)
+        elif (plain := self._plain(name, above)) is not None:
+            yield from self._spelled(name, plain, (*above, name), settings)
         elif (pattern := self._pattern(name, above)) is not None:
             yield from self._entry(pattern, name, above, settings)
-        elif (guess := self._listed(name) or self._family(name)) is not None:
-            yield self._target(*guess, settings)
-        elif (plain := plain_name(name)) is not None and plain != name:
-            yield from self._spelled(name, plain, (*above, name), settings)
-        elif (guess := self._aggregated(name)) is not None:
+        elif (guess := self._listed(name) or self._family(name) or self._aggregated(name)) is not None:
             yield self._target(*guess, settings)
         else:
             raise self._unknown(name)
@@ -366,6 +366,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             if provider is None:
                 raise self._unknown(f"{target.provider}/{wanted}")
             yield self._target(provider, wanted, own)
+
+    def _plain(self, name: str, above: tuple[str, ...]) -> str | None:
+        """The maker's name of a model that a cloud spells its own way; None where nobody has a use for that."""
+        plain = plain_name(name)
+        if plain is None or plain in above or self._listed(name) is not None:
+            return None
+        pattern = self._pattern(name, above)
+        return None if pattern is not None and captured(pattern.name, plain) is None else plain
 
     def _spelled(self, name: str, plain: str, above: tuple[str, ...], settings: _Settings) -> Iterator[TargetConfig]:
         """`plain` is what a cloud's name comes to. An error speaks of the name that the caller knows."""
