@@ -50,9 +50,19 @@ _STEPS: dict[int, Callable[[sa.Connection], None]] = {}
 """What leads from the version before to this one."""
 
 
+class Conflict(StoreUnavailable):
+    """Two processes wrote at once in a way that only one of them could; nothing of the other was written."""
+
+
+_CONFLICTS = frozenset({"40001", "40P01"})
+"""https://www.postgresql.org/docs/current/errcodes-appendix.html: serialization_failure, deadlock_detected"""
+
+
 class Database:
     """`url` is SQLAlchemy's. Not safe for several threads but for `reading` and `writing`, each of which takes a connection.
     Raises `StoreUnavailable` with a sentence that shows no password."""
+
+    conflict = Conflict
 
     def __init__(self, url: str) -> None:
         try:
@@ -261,7 +271,10 @@ def _told() -> Generator[None]:
     try:
         yield
     except (exc.SQLAlchemyError, sqlite3.Error) as error:
-        raise StoreUnavailable(f"the store cannot be used: {_reason(error)}") from error
+        said = f"the store cannot be used: {_reason(error)}"
+        if isinstance(error, exc.DBAPIError) and getattr(error.orig, "sqlstate", None) in _CONFLICTS:
+            raise Conflict(said) from error
+        raise StoreUnavailable(said) from error
 
 
 def _reason(error: Exception) -> str:

@@ -44,6 +44,8 @@ _MOST_WAITING = 10_000
 _SWEEP_EVERY = 600.0
 _REST = 1.0
 """Seconds after a failure to open before it is tried again."""
+_TRIES = 4
+"""So often a write is tried that conflicts with another process's."""
 _LANES = 4
 """Threads, each with a connection, where the database is another machine. SQLite writes one at a time anyway."""
 _LONGEST = 512
@@ -88,6 +90,8 @@ class Store:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
+        self._pen = threading.Lock()
+        """Held by the thread that writes: more than one would only wait for each other's rows."""
         self._database: Database | None = None
         self._failure: str | None = None
         self._failed_at = 0.0
@@ -218,10 +222,13 @@ class Store:
             if not job.writes:
                 self._alone(database, job)
         writing = [job for job in jobs if job.writes]
-        if len(writing) > 1 and self._together(database, writing):
+        if not writing:
             return
-        for job in writing:
-            self._alone(database, job)
+        with self._pen:
+            if len(writing) > 1 and self._together(database, writing):
+                return
+            for job in writing:
+                self._alone(database, job)
 
     def _together(self, database: Database, jobs: list[_Job]) -> bool:
         """All in one transaction; False if one of them failed, and then none is done."""
@@ -235,11 +242,14 @@ class Store:
             job.settle(result, None)
         return True
 
-    def _alone(self, database: Database, job: _Job) -> None:
+    def _alone(self, database: Database, job: _Job, tries: int = _TRIES) -> None:
         try:
             with database.writing() if job.writes else database.reading() as on:
                 result = job.work(database, on)
         except Exception as error:
+            if tries > 1 and isinstance(error, database.conflict):
+                self._alone(database, job, tries - 1)
+                return
             if isinstance(error, StoreUnavailable):
                 log.warning("%s: %s", self._label, error.message)
             else:
