@@ -10,8 +10,8 @@ _FINDERS = (bedrock.find, vertex.find)
 
 
 def enclosing(inbound: Inbound) -> Envelope | None:
-    """The envelope that this request comes in, by its path."""
+    """The envelope that this request comes in, by its path (and where two share one, by what is in it)."""
     for find in _FINDERS:
-        if (envelope := find(inbound.raw_path)) is not None:
+        if (envelope := find(inbound)) is not None:
             return envelope
     return None

@@ -72,9 +72,12 @@ KEEP_ALIVE = write_event("ping", b"{}")
 Bedrock ever sends."""
 
 
-def find(raw_path: bytes) -> Envelope | None:
-    found = _PATH.fullmatch(raw_path) if raw_path.startswith(b"/model/") else None
-    return _ENVELOPES[found[2]] if found is not None else None
+def find(inbound: Inbound) -> Envelope | None:
+    found = _PATH.fullmatch(inbound.raw_path) if inbound.raw_path.startswith(b"/model/") else None
+    if found is None or (found[2] == b"count-tokens" and b'"invokeModel"' not in inbound.body):
+        # The tokens of a conversation are counted at the same path, and that is a dialect of its own.
+        return None
+    return _ENVELOPES[found[2]]
 
 
 # ---------------------------------------------------------------- in

@@ -25,8 +25,8 @@ _COUNT = "count-tokens"
 _ABOUT = (b"x-goog-", b"x-vertex-ai-")
 
 
-def find(raw_path: bytes) -> Envelope | None:
-    found = _PATH.fullmatch(raw_path) if b"/publishers/anthropic/" in raw_path else None
+def find(inbound: Inbound) -> Envelope | None:
+    found = _PATH.fullmatch(inbound.raw_path) if b"/publishers/anthropic/" in inbound.raw_path else None
     if found is None:
         return None
     return _COUNTED if unquote(found[1].decode("latin-1")) == _COUNT else _ASKED
