@@ -8,6 +8,7 @@ an `Outbound` (`wire/http.py`) and cancels it when the client leaves.
     POST /v1/images/generations, ...           the rest that names a model, in `flow/surface.py`: images, audio, moderations
     POST /v1/explain/v1/messages, ...          what would become of it, in `explain.py`; also /v1/explain?dialect=messages
     POST /v1beta/models/{model}:{verb}         the same three where the model stands in the path
+    POST /model/{model}/invoke, ...:rawPredict the same in a cloud's envelope, in `envelopes/`
     *    /v1/responses, /v1/responses/{id}     answers that can be kept, in `stored/`
     GET  /v1/models, /v1/models/{id}           what can be served, in the caller's dialect
     *    /anthropic/*, /openai/*, ...          native pass-through
@@ -28,6 +29,7 @@ import msgspec
 
 from dragoman import __version__
 from dragoman.dialects.base import Dialect, ModelCard
+from dragoman.envelopes import enclosing
 from dragoman.errors import BodyTooLarge, DragomanError, Internal, MalformedBody, UnknownModel, UnknownRoute
 from dragoman.explain import Pricing, explaining
 from dragoman.flow.access import KeyRing
@@ -102,15 +104,20 @@ class Gateway:
 
     async def handle(self, inbound: Inbound, out: Outbound) -> None:
         path = inbound.path.rstrip("/") or "/"
-        watched = _Watched(out)
+        envelope = None if path in self._works else enclosing(inbound)
+        watched = _Watched(out if envelope is None else envelope.close(out, self.core.clock))
         try:
             if inbound.method == "POST" and _EXPLAIN.match(path):
                 inbound, found = self._explained(path, inbound)
+                envelope = enclosing(inbound)
             else:
                 found = self._asked(path, inbound)
             if found is not None:
                 dialect, work = found
                 inbound, caller = self.site.keys.admit(_unpacked(inbound, self.site.max_body))
+                if envelope is not None:
+                    # Its credentials are those of its cloud, and no business of a provider's.
+                    inbound, caller = envelope.open(inbound), caller.elsewhere()
                 request_id = self._new_id()
                 await attend(work, self.core, dialect, inbound=inbound, caller=caller, out=watched, request_id=request_id)
             else:
@@ -146,6 +153,8 @@ class Gateway:
         """What a path asks for: by the path itself, or where a dialect puts the model into it."""
         found = self._works.get(path)
         if found is None:
+            if (envelope := enclosing(inbound)) is not None:
+                return self.core.dialects[envelope.dialect], _VERBS[envelope.verb]
             for locate in self._located:
                 if (way := locate(inbound)) is not None:
                     return way.dialect, _VERBS[way.verb]
