@@ -29,8 +29,8 @@ LAYERS: list[set[str]] = [
     {"cli", "__main__"},
 ]
 OUTSIDE = {"testing", "conformance"}
-"""Imports nothing of the codecs, so that a mistake there cannot cancel itself out, and may be imported by nobody but the command
-that starts it. `conformance` may use `testing`, and not the other way round."""
+"""Import nothing of the codecs, so that a mistake there cannot cancel itself out, and are imported by nobody but the command
+that starts them. `conformance` may use `testing`, and not the other way round."""
 
 IMPURE = {"asyncio", "socket", "ssl", "time", "random", "secrets", "threading", "subprocess", "select", "uvloop", "uvicorn"}
 EDGES = {"io", "cli", "testing", "conformance", "__main__", "logs"}
