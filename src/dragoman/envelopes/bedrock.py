@@ -62,6 +62,9 @@ _IN_STREAM = {
 }
 """The members of `ResponseStream`; anything else is a `modelStreamErrorException`."""
 
+_NOT_COUNTED = frozenset({"max_tokens", "metadata", "service_tier", "stop_sequences", "temperature", "top_k", "top_p"})
+"""Bedrock counts the body of an invocation; Anthropic's own count takes no more than what it counts."""
+
 _OVERLOADED, _UNAVAILABLE = 529, 503
 _READ = frozenset({"message_start", "message_delta", "message_stop", "error"})
 _object = msgspec.json.Decoder(dict[str, Any])
@@ -95,7 +98,10 @@ def _open(inbound: Inbound) -> Inbound:
     counts = found[2] == b"count-tokens"
     body = _counted(inbound.body) if counts else inbound.body
     stream = found[2] == b"invoke-with-response-stream"
-    return message(inbound, fields_of(body), model=unquote(found[1].decode("latin-1")), stream=stream, about=_ABOUT)
+    fields = fields_of(body)
+    if counts:
+        fields = {key: value for key, value in fields.items() if key not in _NOT_COUNTED}
+    return message(inbound, fields, model=unquote(found[1].decode("latin-1")), stream=stream, about=_ABOUT)
 
 
 class _Invoked(msgspec.Struct):
