@@ -9,6 +9,9 @@ from dragoman.config.problems import Problems, closest
 from dragoman.config.resolved import Config, ModelConfig, TargetRef
 from dragoman.errors import UnknownModel
 
+_LONGEST_WAY = 64
+"""From name to name. Nobody means a longer one, and the interpreter ends before the way does."""
+
 
 def check_names(config: Config, problems: Problems) -> None:
     """Every name in a chain leads somewhere, and no chain leads back into itself."""
@@ -88,12 +91,15 @@ class _Check:
         loop = self.way_back(*way)
         if loop and frozenset(loop) not in self.loops:
             self.loops.add(frozenset(loop))
-            self.problems.add(path, f"leads back to itself: {' -> '.join(loop)}")
+            back = f"leads back to itself: {' -> '.join(loop)}"
+            self.problems.add(path, back if len(loop) <= _LONGEST_WAY else f"leads through more than {_LONGEST_WAY} names")
         return bool(loop)
 
     def way_back(self, *way: str) -> tuple[str, ...]:
         """The names on the way from the last one back to one of these, or nothing."""
         name, above = way[-1], way[:-1]
+        if len(way) > _LONGEST_WAY:
+            return way
         if name in above:
             return (*above[above.index(name) :], name)
         if name in self.config.models:

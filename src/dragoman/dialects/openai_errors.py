@@ -107,9 +107,11 @@ _VAGUE: dict[str, Category] = {
     "requests": "rate_limit",
 }
 
-_TAG = re.compile(r"<(script|style)\b.*?</\1\s*>|<[^>]*>", re.DOTALL | re.IGNORECASE)
-_TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.DOTALL | re.IGNORECASE)
+# No tag looks past the next one, and no script far, so that a page of nothing but brackets is read in no time.
+_TAG = re.compile(r"<(script|style)\b.{,8000}?</\1\s*>|<[^<>]*>", re.DOTALL | re.IGNORECASE)
+_TITLE = re.compile(r"<title[^<>]*>([^<]*)</title>", re.IGNORECASE)
 _MOST = 2000
+_MOST_OF_PAGE = 16 * 1024
 
 _TOLD = frozenset({"message", "msg", "detail", "code", "type", "status", "status_code", "param"})
 """What may stand beside an error that is a text."""
@@ -239,7 +241,7 @@ def _detail(item: Any) -> str:
 
 def _plain(body: bytes) -> str:
     """The words of a body that is not JSON: of a page its title, or its text without tags."""
-    text = body[:65536].decode("utf-8", "replace").strip()
+    text = body[:_MOST_OF_PAGE].decode("utf-8", "replace").strip()
     if "<" in text:
         title = _TITLE.search(text)
         text = title.group(1) if title is not None and title.group(1).strip() else _TAG.sub(" ", text)

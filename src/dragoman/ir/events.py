@@ -129,6 +129,7 @@ def fold(events: Iterable[Event]) -> Response:
     parts: dict[int, Part] = {}
     choice_of: dict[int, int] = {}
     texts: dict[int, list[str]] = {}
+    citations: dict[int, list[Citation]] = {}
     incomplete: set[int] = set()
     logprobs: dict[int, list[object]] = {}
     finishes: dict[int, Finish] = {}
@@ -147,9 +148,8 @@ def fold(events: Iterable[Event]) -> Response:
                 if isinstance(part, Reasoning):
                     parts[index] = msgspec.structs.replace(part, seal=seal)
             case Cited(index, citation):
-                part = parts[index]
-                if isinstance(part, Text):
-                    parts[index] = msgspec.structs.replace(part, citations=[*part.citations, citation])
+                if isinstance(parts[index], Text):
+                    citations.setdefault(index, []).append(citation)
             case Close(index, complete):
                 if not complete:
                     incomplete.add(index)
@@ -163,14 +163,19 @@ def fold(events: Iterable[Event]) -> Response:
                 raise error
             case Ping():
                 pass
-    for choice in sorted({*finishes, *choice_of.values()}):
+    of_choice: dict[int, list[int]] = {}
+    for index in parts:
+        of_choice.setdefault(choice_of[index], []).append(index)
+    for choice in sorted({*finishes, *of_choice}):
         held: list[Part] = []
         broken: set[int] = set()
-        for index, part in parts.items():
-            if choice_of[index] == choice:
-                if index in incomplete:
-                    broken.add(len(held))
-                held.append(_grown(part, "".join(texts[index])))
+        for index in of_choice.get(choice, ()):
+            if index in incomplete:
+                broken.add(len(held))
+            part = _grown(parts[index], "".join(texts[index]))
+            if index in citations and isinstance(part, Text):
+                part = msgspec.structs.replace(part, citations=[*part.citations, *citations[index]])
+            held.append(part)
         response.choices.append(Choice(held, finishes.get(choice) or Finish("stop"), broken, logprobs.get(choice)))
     return response
 

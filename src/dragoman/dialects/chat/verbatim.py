@@ -34,6 +34,8 @@ _raw_decode = json.JSONDecoder().raw_decode
 _DONE = re.compile(rb"[\r\n]data: ?\[DONE\]")
 _FINISH = re.compile(rb'"finish_reason"\s*:\s*"')
 _USAGE = re.compile(rb'"usage"\s*:\s*(?=\{)')
+_TRIES = 16
+"""So many members of that name are tried; in arguments of calls, which are no text, there may be some."""
 _ESCAPED_ID = re.compile(rb'"dgmid-[A-Za-z0-9_-]+"')
 
 
@@ -90,8 +92,10 @@ def usage_of(head: bytes, tail: bytes) -> Usage | None:
     are escaped, so what matches is never content."""
     for data in (tail, head):
         at = len(data)
-        while (at := data.rfind(b'"usage"', 0, at)) >= 0:
+        tries = _TRIES
+        while tries and (at := data.rfind(b'"usage"', 0, at)) >= 0:
             found = _USAGE.match(data, at)
+            tries -= found is not None
             usage = decode_usage(_value_at(data, found.end())) if found is not None else None
             if usage is not None:
                 return usage

@@ -7,7 +7,11 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+import msgspec
+
 from dragoman.ir.request import Citation
+
+_encode = msgspec.json.Encoder().encode
 
 Block = dict[str, Any]
 
@@ -95,6 +99,7 @@ class Grounding:
 
     def __init__(self) -> None:
         self._chunks: list[Block] = []
+        self._numbers: dict[bytes, int] = {}
         self._supports: list[Block] = []
         self._sources: list[Block] = []
 
@@ -107,9 +112,9 @@ class Grounding:
         chunk = citation.native.get("chunk") if citation.dialect == "gemini" else None
         if not isinstance(chunk, dict):
             chunk = _chunk(citation)
-        if chunk not in self._chunks:
+        number = self._numbers.setdefault(_encode(chunk), len(self._chunks))
+        if number == len(self._chunks):
             self._chunks.append(cast("Block", chunk))
-        number = self._chunks.index(cast("Block", chunk))
         start = citation.start if citation.start is not None else 0
         end = citation.end if citation.end is not None else len(text)
         segment: Block = {

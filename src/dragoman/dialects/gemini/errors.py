@@ -66,7 +66,7 @@ _CATEGORY_OF_REASON: dict[str, Category] = {
 _SHARED = frozenset({400, 500, 502, 503})
 """Statuses that several words share; any other says by itself what went wrong."""
 
-_TAG = re.compile(r"<(script|style)\b.*?</\1\s*>|<[^>]*>", re.DOTALL | re.IGNORECASE)
+_TAG = re.compile(r"<(script|style)\b.{,8000}?</\1\s*>|<[^<>]*>", re.DOTALL | re.IGNORECASE)
 _SECONDS = re.compile(r"^(\d{1,9}(?:\.\d{1,9})?)s$")
 _MOST = 2000
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import deque
 from typing import Any, cast
 
 import msgspec
@@ -25,6 +26,8 @@ Block = dict[str, Any]
 _USAGE = re.compile(rb'"usageMetadata"\s*:\s*(?=\{)')
 _FINISH = re.compile(rb'"finishReason"\s*:\s*"(?!FINISH_REASON_UNSPECIFIED)|"blockReason"\s*:\s*"')
 _raw_decode = json.JSONDecoder().raw_decode
+_TRIES = 16
+"""So many members of that name are tried, from the last one on."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -100,7 +103,7 @@ def usage_of(head: bytes, tail: bytes) -> Usage | None:
     """The last usage in a body or a stream, given its two ends. Where that key stands in somebody's text its quotes
     are escaped; in arguments of a call it would hardly hold counts."""
     for data in (tail, head):
-        for found in reversed(list(_USAGE.finditer(data))):
+        for found in reversed(deque(_USAGE.finditer(data), _TRIES)):
             try:
                 native, _ = _raw_decode(data[found.end() :].decode("utf-8", "replace"))
             except (ValueError, RecursionError):

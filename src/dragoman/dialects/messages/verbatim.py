@@ -31,6 +31,8 @@ class _Counted(msgspec.Struct):
     message: dict[str, Any] | None = None
 
 
+_NEAR = 64
+"""So far before the name of the last event stands what makes it one, with any white space that anybody writes."""
 _STOP = re.compile(rb'[\r\n]event: ?message_stop|"type"\s*:\s*"message_stop"')
 _REASON = re.compile(rb'"stop_reason"\s*:\s*"')
 _type = msgspec.json.Decoder(_Type)
@@ -59,7 +61,8 @@ def ends(events: bytes, *, closed: bool) -> bool:
     """`message_stop`, or at a proper end a stop reason. In a text both would stand within a line, or with escaped quotes."""
     at = len(events)
     while (at := events.rfind(b"message_stop", 0, at)) >= 0:
-        start = max(events.rfind(b'"type"', 0, at), events.rfind(b"event:", 0, at) - 1, 0)
+        before = max(0, at - _NEAR)
+        start = max(events.rfind(b'"type"', before, at), events.rfind(b"event:", before, at) - 1, 0)
         if _STOP.search(events, start, at + 13):
             return True
     return closed and _REASON.search(events) is not None

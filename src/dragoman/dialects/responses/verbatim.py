@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import deque
 from typing import Any, cast
 
 import msgspec
@@ -39,6 +40,8 @@ _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _items = msgspec.json.Decoder(list[msgspec.Raw])
 _encode = msgspec.json.Encoder().encode
 _raw_decode = json.JSONDecoder().raw_decode
+_TRIES = 16
+"""So many members of that name are tried, from the last one on."""
 
 _WAITING = frozenset({"response.created", "response.queued", "response.in_progress", "response.content_part.added"}) | {
     "response.reasoning_summary_part.added"
@@ -97,7 +100,7 @@ def usage_of(head: bytes, tail: bytes) -> Usage | None:
     """The last usage in a body or a stream, given its two ends. Where that key stands in somebody's text its quotes
     are escaped, so what matches is never content."""
     for data in (tail, head):
-        for found in reversed(list(_USAGE.finditer(data))):
+        for found in reversed(deque(_USAGE.finditer(data), _TRIES)):
             try:
                 native, _ = _raw_decode(data[found.end() :].decode("utf-8", "replace"))
             except (ValueError, RecursionError):
