@@ -96,7 +96,8 @@ class Gateway:
             self._works["/v1/responses"] = responses, stored.create
             counted = stored.prepared(count)
             self._works["/v1/responses/input_tokens"] = responses, counted
-            self._uninferred.add(counted)
+            self._works["/v1/responses/compact"] = responses, stored.compact
+            self._uninferred |= {counted, stored.compact}
             self._explain = stored.prepared(self._explain)
         self._located = [dialect.locate for dialect in core.dialects.values() if dialect.locate is not None]
         # Base URLs are given with and without /v1.

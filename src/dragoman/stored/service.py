@@ -3,6 +3,7 @@
 POST   /v1/responses                     an answer, kept as the request says; or one in the background
 GET    /v1/responses/{id}                the answer, or with ?stream=true its events from behind `starting_after`
 DELETE /v1/responses/{id}
+POST   /v1/responses/compact             a conversation made short, in `compact.py`
 POST   /v1/responses/{id}/cancel         stop the work in the background
 GET    /v1/responses/{id}/input_items    what it was made of
 """
@@ -21,17 +22,16 @@ from dragoman.dialects.base import Dialect
 from dragoman.dialects.responses import keeping as forms
 from dragoman.dialects.responses.keeping import Asked
 from dragoman.errors import DragomanError, RequestError
-from dragoman.flow.call import Call, Core, Sent, body_of, head_of, next_chunk
-from dragoman.flow.envelope import request_headers, response_headers, without_key
-from dragoman.ir.losses import Ledger
+from dragoman.flow.call import Call, Core
 from dragoman.pipeline import Work, infer
 from dragoman.records import Records
 from dragoman.route.target import Endpoint
+from dragoman.stored.compact import compact
 from dragoman.stored.jobs import Job, Workshop
 from dragoman.stored.keeping import DIALECT, Keeping, keeps
 from dragoman.stored.recorder import Recorder
 from dragoman.stored.shelf import Found, Shelf, not_found
-from dragoman.wire.http import UpstreamRequest
+from dragoman.stored.there import hand_on
 
 log = logging.getLogger("dragoman.stored")
 
@@ -170,6 +170,9 @@ class Stored:
 
         return refusal
 
+    async def compact(self, call: Call) -> None:
+        await compact(call, self._shelf)
+
     # ------------------------------------------------------------ one answer
 
     async def _found(self, own_id: str, call: Call) -> Found:
@@ -288,34 +291,8 @@ class Stored:
     # ------------------------------------------------------------ answers there
 
     async def _ask_there(self, call: Call, found: Found, method: str, suffix: str) -> None:
-        """Ask the provider that keeps it, and hand on what it says. Raises its refusals."""
-        endpoint = self._endpoint(call, found)
-        call.report.provider, call.report.target, call.report.tier = endpoint.provider, endpoint.model, "passed"
-        call.deadline = call.report.started + endpoint.timeouts.total
-        headers, own_key = request_headers(call.inbound, endpoint, call.report.caller, verbatim=True)
-        query = without_key(call.inbound.query) if own_key else call.inbound.query
-        url = f"{endpoint.urls[DIALECT]}/{found.id}{suffix}"
-        request = UpstreamRequest(
-            method=method,
-            url=f"{url}?{query.decode('latin-1')}" if query else url,
-            headers=headers,
-            body=call.inbound.body,
-            timeouts=endpoint.timeouts,
-        )
-        exchange = await self._core.transport.open(request, call.wait())
-        try:
-            sent = Sent(exchange, await head_of(call, exchange), endpoint, self._dialect, True, Ledger(), own_key)
-            if sent.head.status != 200:
-                raise sent.refusal(sent.head.status, await body_of(call, exchange))
-            if not sent.streams:
-                await call.answer.whole(200, response_headers(sent.head), await body_of(call, exchange))
-                return
-            await call.answer.begin(200, response_headers(sent.head, stream=True))
-            while chunk := await next_chunk(call, exchange):
-                await call.answer.write(chunk)
-            await call.answer.finish()
-        finally:
-            exchange.close()
+        """Hand on what the provider says that keeps it. Raises its refusals."""
+        await hand_on(call, self._endpoint(call, found), method, f"/{found.id}{suffix}")
 
     def _endpoint(self, call: Call, found: Found) -> Endpoint:
         """The way to the provider that keeps an answer, with the key that it was made with."""

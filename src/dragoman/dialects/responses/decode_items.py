@@ -14,6 +14,7 @@ import msgspec
 
 from dragoman.dialects.openai_parts import MEDIA_OF_ENDING, data_url, mark_of, rest_with
 from dragoman.dialects.pairing import Pairs
+from dragoman.dialects.responses import compaction
 from dragoman.dialects.responses.citations import decode_citation
 from dragoman.dialects.responses.ids import own_id
 from dragoman.dialects.responses.namespaces import Names
@@ -85,6 +86,9 @@ class Conversation:
                 fields.left.pop("tools", None)
                 fields.left.pop("role", None)
                 self._beside(fields)
+            case "compaction" if (summary := compaction.told(native)) is not None:
+                self._results = None
+                self.messages.append(Message(role="user", parts=[Text(text=summary, at=at)], at=at))
             case str():
                 self._unknown(native, kind, at)
             case other:

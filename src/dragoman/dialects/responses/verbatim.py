@@ -10,6 +10,7 @@ from typing import Any, cast
 import msgspec
 
 from dragoman.dialects.base import Sniff
+from dragoman.dialects.responses import compaction
 from dragoman.dialects.responses.ids import legal_id, own_id
 from dragoman.dialects.responses.usage import decode_usage
 from dragoman.ir import carrier
@@ -137,6 +138,8 @@ def _bare(raw: msgspec.Raw, issuer: str) -> msgspec.Raw | None:
     if type(item.get("call_id")) is str and carrier.carries(item["call_id"].encode("utf-8", "surrogatepass")):
         item["call_id"] = legal_id(own_id(item["call_id"]))
         changed = True
+    if item.get("type") == "compaction" and (summary := compaction.told(item)) is not None:
+        return msgspec.Raw(_encode({"type": "message", "role": "user", "content": summary}))
     token = item.get("encrypted_content")
     if item.get("type") == "reasoning" and carrier.is_token(token):
         part = next(iter(carrier.unpack(cast("str", token)) or ()), None)
