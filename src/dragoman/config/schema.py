@@ -395,6 +395,7 @@ class ProfileSection(msgspec.Struct, frozen=True, kw_only=True):
     format_with_tools: Yes | None = None
     embed_dimensions: Yes | None = None
     embed_most: Count | None = None
+    auto_cache: Yes | None = None
     images: Annotated[Reach, _choice(Reach)] | None = None
     image_bytes: Size | None = None
     pdfs: Annotated[Reach, _choice(Reach)] | None = None

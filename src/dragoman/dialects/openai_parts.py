@@ -61,6 +61,14 @@ def mark_of(fields: Fields) -> CacheMark | None:
     return CacheMark(key="prompt_cache_breakpoint")
 
 
+CACHE_POLICY = ("prompt_cache_retention", "prompt_cache_options")
+"""Of a whole request: how long and how its prompt is cached."""
+
+
+def cache_policy_of(fields: Fields) -> Extras:
+    return {key: value for key in CACHE_POLICY if (value := fields.any(key)) is not None}
+
+
 def rest_with(fields: Fields, key: str, inner: Fields) -> Extras:
     """What nobody took, of an object and of the one within it."""
     left = inner.rest()

@@ -119,6 +119,10 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     extra_sampling: bool = False
     """Chat: `top_k`, `min_p`, `repetition_penalty` are taken beside OpenAI's own parameters (vLLM, OpenRouter ...)."""
 
+    auto_cache: bool = False
+    """Messages: a request of another dialect without any cache mark asks to be cached by itself (`cache_control` of the whole
+    request), as it would be at the caller's own provider."""
+
     images: Reach | None = None
     """How images are taken. None: as the dialect puts them, unless the catalogue knows that the model sees none."""
 

@@ -276,6 +276,9 @@ class Request(Node):
     service_tier: str | None = None
     cache: CacheMark | None = None
     cache_key: str | None = None
+    cache_policy: dict[str, Any] = {}
+    """How and how long the prompt is cached, in the words that OpenAI's dialects share: `prompt_cache_retention`,
+    `prompt_cache_options`."""
     verbosity: str | None = None
     store: bool | None = None
     sealed_reasoning: bool = False

@@ -319,7 +319,8 @@ _ROWS: tuple[Provider, ...] = (
             extra_sampling=True,
             # What `ChatCompletionRequest` of https://github.com/mistralai/client-python (3.7) does not have.
             refused=frozenset(
-                {"logit_bias", "min_p", "modalities", "safety_identifier", "service_tier", "store", "user", "verbosity"}
+                {"prompt_cache_retention", "prompt_cache_options"}
+                | {"logit_bias", "min_p", "modalities", "safety_identifier", "service_tier", "store", "user", "verbosity"}
             ),
         ),
         docs="https://docs.mistral.ai/api",
@@ -347,7 +348,9 @@ _ROWS: tuple[Provider, ...] = (
             max_tokens_field="max_completion_tokens",
             max_stop=4,
             # "Will result in a 400 error": https://console.groq.com/docs/openai#currently-unsupported-openai-features
-            refused=frozenset({"logit_bias", "logprobs", "n", "top_logprobs"}),
+            refused=frozenset(
+                {"logit_bias", "logprobs", "n", "prompt_cache_options", "prompt_cache_retention", "top_logprobs"}
+            ),
             pdfs="none",
         ),
         docs="https://console.groq.com/docs/openai",

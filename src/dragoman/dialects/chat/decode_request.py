@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from dragoman.dialects.chat.decode_messages import Conversation
-from dragoman.dialects.openai_parts import mark_of, rest_with
+from dragoman.dialects.openai_parts import cache_policy_of, mark_of, rest_with
 from dragoman.dialects.raw import RawObject, decoded, raw_object, raw_objects, schema_of
 from dragoman.dialects.shape import Fields, wrong
 from dragoman.errors import MalformedBody
@@ -114,6 +114,7 @@ def _labels(fields: Fields, request: Request) -> None:
     request.service_tier = fields.text("service_tier")
     request.cache_key = fields.text("prompt_cache_key")
     request.paths["cache_key"] = (None, "prompt_cache_key")
+    request.cache_policy = cache_policy_of(fields)
     request.verbosity = fields.text("verbosity")
     request.store = fields.flag("store")
     request.parallel = fields.flag("parallel_tool_calls")

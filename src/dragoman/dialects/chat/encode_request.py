@@ -15,7 +15,7 @@ import msgspec
 from dragoman.dialects import freetext
 from dragoman.dialects.base import Target
 from dragoman.dialects.chat.encode_messages import Block, MessagesEncoding
-from dragoman.dialects.openai_parts import effort_of, fits_strict, merge
+from dragoman.dialects.openai_parts import CACHE_POLICY, effort_of, fits_strict, merge
 from dragoman.ir.losses import Ledger
 from dragoman.ir.request import Format, Path, ReasoningAsk, Request, Tool, ToolChoice
 
@@ -24,7 +24,7 @@ _TIERS = frozenset({"auto", "default", "flex", "scale", "priority", "fast"})
 _UNSAFE = re.compile(r"[^a-zA-Z0-9_-]")
 _MOST_NAME = 64
 _MOST_USER = 64
-_LABELS = frozenset({"metadata", "prompt_cache_key", "safety_identifier", "service_tier", "store", "user"})
+_LABELS = frozenset({"metadata", "prompt_cache_key", *CACHE_POLICY, "safety_identifier", "service_tier", "store", "user"})
 """What changes nothing in the answer."""
 # What each parameter is when nobody says it: leaving that out changes nothing.
 _NEUTRAL = {"temperature": 1, "top_p": 1, "frequency_penalty": 0, "presence_penalty": 0, "repetition_penalty": 1}
@@ -362,6 +362,8 @@ class _Encoding:
             self.put(body, field, request.user if field in self.profile.refused else self.user(request.user), "user")
         if request.cache_key is not None:
             self.put(body, "prompt_cache_key", request.cache_key, "cache_key")
+        for key, value in request.cache_policy.items():
+            self.put(body, key, value, key)
         self.metadata(body)
         tier = request.service_tier
         if tier is not None:

@@ -119,6 +119,8 @@ class _Encoding:
             off = ask.mode == "off" or ask.effort == "none"
             self.ledger.add(ask.at, None, "this target takes no word on thinking", "info" if off else "degraded")
             self.ledger.extras(ask)
+        for key in request.cache_policy:
+            self.ledger.add((None, key), None, "caching is the target's own affair", "info")
         if request.cache is not None:
             at = request.paths.get("cache") or (None, request.cache.key)
             self.ledger.add(at, None, "caching is the target's own affair", "info")

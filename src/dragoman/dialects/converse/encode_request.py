@@ -348,6 +348,8 @@ class _Encoding:
                 self.lost("metadata", "Bedrock takes at most 16 short texts of few kinds of characters", "info")
         if request.cache is not None:
             self.cache(body)
+        for key in request.cache_policy:
+            self.ledger.add((None, key), None, "how long a prompt is kept, each cache point says here", "info")
         for field, what, severity in (
             ("user", "Converse is not told who asks", "info"),
             ("cache_key", "the cache is keyed by content here", "info"),

@@ -330,6 +330,8 @@ class _Encoding:
                 self.lost("metadata", "Gemini keeps no metadata", "info")
             if request.store is not None:
                 self.lost("store", "said in the caller's own dialect only", "info")
+        for key in request.cache_policy:
+            self.ledger.add((None, key), None, "how long a prompt is kept is Gemini's own affair", "info")
         for field in ("user", "cache_key", "cache", "verbosity"):
             if getattr(request, field) is not None:
                 at = request.paths.get(field) or (None, request.cache.key if field == "cache" and request.cache else field)

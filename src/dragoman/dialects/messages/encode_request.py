@@ -20,6 +20,7 @@ from dragoman.dialects import freetext
 from dragoman.dialects.base import Target
 from dragoman.ir import carrier
 from dragoman.ir.losses import Ledger
+from dragoman.ir.marks import MOST_MARKS, latest, marked
 from dragoman.ir.request import (
     Audio,
     CacheMark,
@@ -64,6 +65,9 @@ class _Encoding:
         self.ledger = ledger
         self.native = request.dialect == "messages"
         self.moved_system: list[Text] = []
+        self.marks = marked(request)
+        # Caching by itself takes one of them.
+        self.kept = latest(self.marks, MOST_MARKS - (request.cache is not None))
 
     def body(self) -> Block:
         request, ledger = self.request, self.ledger
@@ -277,7 +281,10 @@ class _Encoding:
 
     def finish(self, block: Block, part: Node, cache: CacheMark | None) -> Block:
         if cache is not None:
-            block["cache_control"] = _mark(cache)
+            if id(part) in self.kept:
+                block["cache_control"] = _mark(cache)
+            else:
+                self.ledger.add(cache.spot(part.at), None, f"only the last {MOST_MARKS} marks are taken", "info")
         if part.extras:
             if self.native:
                 for key, value in part.extras.items():
@@ -403,6 +410,8 @@ class _Encoding:
             return
         if self.profile.thinking == "none":
             self.ledger.add(ask.at, None, "this model does not think", "degraded")
+            if ask.effort is not None and "effort" in self.request.paths:
+                self.ledger.add(self.request.paths["effort"], None, "this model does not think", "degraded")
         elif self.profile.thinking == "adaptive":
             body["thinking"] = {"type": "adaptive"}
             effort = ask.effort or _effort_of(ask.budget)
@@ -497,6 +506,8 @@ class _Encoding:
             body["metadata"] = {"user_id": request.user}
         if request.cache is not None:
             body["cache_control"] = _mark(request.cache)
+        elif self.profile.auto_cache and not self.native and not self.marks:
+            body["cache_control"] = {"type": "ephemeral"}
         if request.service_tier is not None:
             tier = (
                 request.service_tier if self.native else {"auto": "auto", "default": "standard_only"}.get(request.service_tier)
@@ -509,6 +520,8 @@ class _Encoding:
             ledger.add(request.path_of("metadata"), None, "Messages keeps no metadata but the user", "info")
         if request.cache_key is not None:
             ledger.add(request.path_of("cache_key"), None, "the cache is keyed by content here", "info")
+        for key in request.cache_policy:
+            ledger.add((None, key), None, "how long a prompt is kept, each mark says here", "info")
         if request.verbosity is not None:
             ledger.add(request.path_of("verbosity"), None, "Messages has no such parameter", "degraded")
         if request.store is not None:

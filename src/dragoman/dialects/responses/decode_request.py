@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import msgspec
 
-from dragoman.dialects.openai_parts import mark_of
+from dragoman.dialects.openai_parts import cache_policy_of, mark_of
 from dragoman.dialects.raw import RawObject, decoded, raw_object, raw_objects, schema_of
 from dragoman.dialects.responses.decode_items import Conversation
 from dragoman.dialects.responses.namespaces import Names
@@ -107,6 +107,7 @@ def _labels(fields: Fields, request: Request) -> None:
     request.metadata = fields.object("metadata") or {}
     request.service_tier = fields.text("service_tier")
     request.cache_key = fields.text("prompt_cache_key")
+    request.cache_policy = cache_policy_of(fields)
     user, identifier = fields.text("user"), fields.text("safety_identifier")
     if user is None and identifier is not None:
         request.paths["user"] = (None, "safety_identifier")

@@ -70,7 +70,7 @@ def echo_of(request: Request) -> Block:
         "previous_response_id": extras.get("previous_response_id"),
         "prompt": extras.get("prompt"),
         "prompt_cache_key": request.cache_key,
-        "prompt_cache_retention": extras.get("prompt_cache_retention"),
+        "prompt_cache_retention": request.cache_policy.get("prompt_cache_retention"),
         "reasoning": {"effort": ask.effort if ask else None, "summary": summary_word(ask) if ask else None},
         "safety_identifier": _named(request, "safety_identifier"),
         "service_tier": request.service_tier or "default",

@@ -282,6 +282,7 @@ class _Encoding:
             body["safety_identifier" if named else "user"] = self.user(request.user)
         if request.cache_key is not None:
             body["prompt_cache_key"] = request.cache_key
+        body |= request.cache_policy
         self.metadata(body)
         tier = request.service_tier
         if tier is not None:
