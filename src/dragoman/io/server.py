@@ -50,6 +50,7 @@ class Server:
         self._tls = tls
         self._mount = mount
         self._listening: dict[int, asyncio.Server] = {}
+        self._closed = False
         self._shared: Shared | None = None
 
     @property
@@ -69,7 +70,10 @@ class Server:
 
     async def start(self, listener: socket.socket, name: int = 0) -> None:
         """Accept connections from a bound socket, which is closed at the end. May be called again with others, under other
-        names."""
+        names. One that comes when all have been closed is closed as well."""
+        if self._closed:
+            listener.close()
+            return
         loop = asyncio.get_running_loop()
         shared = self._shared
         if shared is None:
@@ -130,6 +134,7 @@ class Server:
                 connection.drop()
 
     def _close_ports(self) -> None:
+        self._closed = True
         for name in list(self._listening):
             self.leave(name)
 

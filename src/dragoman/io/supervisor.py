@@ -166,6 +166,7 @@ class Supervisor:
         finally:
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 loop.remove_signal_handler(number)
+                signal.signal(number, signal.SIG_IGN)  # it is ending, and is not to be disturbed in it
             await self._clear()
 
     def _all_ready(self) -> bool:
@@ -263,7 +264,7 @@ class Supervisor:
         """Every port to a worker: to that of its own post, or else to any other that is ready; where there is but one port, to
         all of them."""
         ready = sorted((each for each in self._workers if each.is_ready and not each.retired), key=lambda each: each.number)
-        if self._stopping or not ready:
+        if not ready:
             return
         share: dict[WorkerProcess, set[int]] = {each: set() for each in ready}
         for port in self._ports:
