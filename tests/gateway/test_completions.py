@@ -12,6 +12,7 @@ import openai
 import pytest
 
 from dragoman.dialects import DIALECTS
+from dragoman.providers.table import PATHS
 from dragoman.testing import (
     VOICES,
     Cut,
@@ -34,7 +35,7 @@ BREAKS = scenario("breaks", Text(("Once ", "upon ", ErrorEvent("overloaded", "Bu
 CUT = scenario("cut-here", Text(("Once ", "upon ", Cut())), Usage(input=1, output=1))
 FULL = scenario("full", HttpError(429, "Slow down.", headers=(("retry-after", "7"),)))
 SCENARIOS = (ONCE, SHORT, PROBS, BREAKS, CUT, FULL)
-UPSTREAMS = [name for name in DIALECTS if name in VOICES]
+UPSTREAMS = [name for name in DIALECTS if name in VOICES and name in PATHS]
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def scripted() -> Iterator[ThreadedUpstream]:
 @pytest.fixture(scope="module")
 def gateway(scripted: ThreadedUpstream) -> Iterator[Served]:
     def provider(dialect: str, **more: Any) -> dict[str, Any]:
-        base = scripted.url if dialect in {"messages", "gemini"} else f"{scripted.url}/v1"
+        base = f"{scripted.url}/v1" if dialect in {"chat", "responses", "completions"} else scripted.url
         return {"dialect": dialect, "base_url": base, "api_key": "sk-upstream-0123", **more}
 
     providers = {name: provider(name) for name in UPSTREAMS}
