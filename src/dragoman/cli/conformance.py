@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from dragoman import __version__
 from dragoman.cli.setting import Failure
-from dragoman.dialects import DIALECTS
 
 if TYPE_CHECKING:
     from dragoman.conformance.battery import Plan, Progress
@@ -58,9 +57,7 @@ def run(options: argparse.Namespace) -> int:
             print(f"{case.id:34} {case.title}")
         return 0
     clients = _names(options.clients, tuple(battery.CLIENTS), "--clients")
-    # This gateway is judged on whatever it speaks, another on what is customary.
-    ours = battery.CUSTOMARY if options.base_url else tuple(name for name in battery.UPSTREAMS if name in DIALECTS)
-    upstreams = _names(options.upstreams, battery.UPSTREAMS, "--upstreams") if options.upstreams else ours
+    upstreams = _names(options.upstreams, battery.UPSTREAMS, "--upstreams") if options.upstreams else battery.CUSTOMARY
     try:
         battery.chosen(options.only)
     except LookupError as error:

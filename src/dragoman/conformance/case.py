@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from dragoman.conformance.seat import Seat
 
 Mode = Literal["unary", "stream", "both"]
-"""`both` compares what came in the one with what came in the other."""
+"""`both` compares what came in the one with what came in the other, unless one of them was wrong already."""
 Group = Literal["answers", "tools", "reasoning", "streams", "requests", "continuity", "errors", "service"]
 Result = Literal["passed", "failed", "not offered"]
 
@@ -53,7 +53,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     upstreams: frozenset[str] | None = None
     elsewhere: bool = False
     alike: bool = False
-    patience: float = 20.0
+    patience: float = 30.0
     """Seconds that it may take."""
 
     def applies(self, client: str, upstream: str) -> bool:

@@ -335,7 +335,7 @@ def _case(
     only = frozenset({alike}) if alike else None
     return Case(
         id=name, group=group, title=title, why=why, sources=sources, judge=judge, modes=modes,  # type: ignore[arg-type]
-        clients=only, upstreams=only, patience=25.0,
+        clients=only, upstreams=only, patience=30.0,
     )  # fmt: skip
 
 

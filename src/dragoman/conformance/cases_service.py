@@ -93,9 +93,9 @@ async def _listed(seat: Seat) -> None:
 
 # ---------------------------------------------------------------- silence
 
-_SILENCE = 16.5
-_PATIENCE = 15.5
-"""A ping is due every 15 seconds; half a second is the machine's."""
+_SILENCE = 21.0
+_PATIENCE = 18.0
+"""A ping is due every 15 seconds; three are the machine's, which may be busy."""
 
 
 def _silent(where: str) -> Judge:
@@ -111,7 +111,7 @@ def _silent(where: str) -> Judge:
         expect("the text", expected="Hello", got=said.answered().text)
         gap = max(said.recorded.gaps, default=0.0)
         if seat.dialect != "gemini":  # whose SDK takes a comment for a chunk
-            demand(gap <= _PATIENCE, "the longest silence", expected="15 seconds", got=f"{gap:.1f} seconds")
+            demand(gap <= _PATIENCE, "the longest silence", expected="15 seconds, 18 at most", got=f"{gap:.1f} seconds")
 
     return judge
 
@@ -126,7 +126,7 @@ def _silences() -> Iterator[Case]:
             sources=("LL#36024", "LL#37322", "openclaw#70739"),
             judge=_silent(where),
             modes=("stream",),
-            patience=40.0,
+            patience=60.0,
         )
 
 

@@ -43,7 +43,8 @@ class Setup(msgspec.Struct, frozen=True):
 
 
 _LITELLM = """\
-# LiteLLM for `dragoman conformance`. One model for each dialect of the upstream, and one with a fallback for each.
+# LiteLLM for `dragoman conformance`. One model for each dialect of the upstream, and one with a fallback for each. The names
+# are of models that it knows, since what it passes on depends on them.
 model_list:
 {models}
 general_settings:
@@ -65,9 +66,9 @@ router_settings:
 """
 _LITELLM_ROWS = {
     "chat": ("hosted_vllm/conformance-chat", "{url}/v1"),
-    "messages": ("anthropic/conformance-messages", "{url}"),
-    "responses": ("openai/responses/conformance-responses", "{url}/v1"),
-    "gemini": ("gemini/conformance-gemini", "{url}/v1beta"),
+    "messages": ("anthropic/claude-sonnet-4-5", "{url}"),
+    "responses": ("openai/responses/gpt-5", "{url}/v1"),
+    "gemini": ("gemini/gemini-2.5-pro", "{url}/v1beta"),
 }
 
 
@@ -76,7 +77,10 @@ def _litellm() -> str:
         "  - model_name: {name}\n    litellm_params:\n      model: {model}\n"
         "      api_base: {base}\n      api_key: sk-upstream-0123456789\n"
     )
-    chat = "      # Its upstream speaks Chat Completions only.\n      use_chat_completions_api: true\n"
+    chat = (
+        "      # Its upstream speaks Chat Completions only, and its model thinks.\n"
+        "      use_chat_completions_api: true\n      allowed_openai_params: [reasoning_effort]\n"
+    )
     models: list[str] = []
     for upstream, (model, base) in _LITELLM_ROWS.items():
         names = (model_of(upstream), chain_of(upstream), f"{model_of(upstream)}-second")

@@ -27,6 +27,9 @@ _ABORT = struct.pack("ii", 1, 0)
 """SO_LINGER on, with no time to linger: closing the socket sends RST instead of FIN."""
 
 
+_BURST = 16
+
+
 class Wire(msgspec.Struct, frozen=True):
     """How answers are written. `split` is `whole` (up to the next thing that happens), `event`, or `bytes:N`: pieces of N
     bytes, cut anywhere. Each piece is flushed, and between two the other tasks have their turn; `pace` is a pause between
@@ -167,14 +170,15 @@ class Connection(asyncio.Protocol):
     def wire(self) -> Wire:
         return self._wire
 
-    async def write(self, transport: asyncio.Transport, data: bytes) -> None:
-        """Returns when the kernel has taken all of it. Raises `_Left`."""
+    async def write(self, transport: asyncio.Transport, data: bytes, *, turn: bool = True) -> None:
+        """Returns when the kernel has taken all of it. Raises `_Left`. `turn`: the other tasks have theirs before it does."""
         if self._gone.is_set():
             raise _Left
         transport.write(data)
         await self._can_write.wait()
         # The other side's turn, if it runs on this loop: what was flushed apart is also read apart.
-        await asyncio.sleep(self._wire.pace)
+        if turn:
+            await asyncio.sleep(self._wire.pace)
         if self._gone.is_set():
             raise _Left
 
@@ -238,10 +242,11 @@ class _Answer:
         if self._split != "whole":
             await self._connection.write(self._transport, head)
             head = b""
-        for part in split_parts(self._rendered.parts, self._split):
+        for number, part in enumerate(split_parts(self._rendered.parts, self._split)):
             match part:
                 case bytes():
-                    await self._send(part, head)
+                    # One answer in thousands of pieces, among many answers: a turn for each would take minutes.
+                    await self._send(part, head, turn=not self._rendered.split or number % _BURST == 0)
                     head = b""
                 case Stall(on):
                     if head:
@@ -278,11 +283,11 @@ class _Answer:
             headers.append(("connection", "close"))
         return headers
 
-    async def _send(self, data: bytes, head: bytes) -> None:
+    async def _send(self, data: bytes, head: bytes, *, turn: bool = True) -> None:
         if self._gzip is not None:
             data = self._gzip.compress(data) + self._gzip.flush(zlib.Z_SYNC_FLUSH)
         framed = chunk_bytes(data) if self._framing == "chunked" else data
-        await self._connection.write(self._transport, head + framed)
+        await self._connection.write(self._transport, head + framed, turn=turn)
         self._connection.count(self._request, len(data))
 
     async def _end(self, head: bytes) -> None:
