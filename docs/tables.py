@@ -69,7 +69,9 @@ def models_page(text: str) -> str:
 
 def _row(model: Model) -> str:
     sizes = [f"{size:,}" if size else "" for size in (model.context, model.output)]
-    words = [", ".join(kinds or ()) for kinds in (model.input, model.makes, model.can)]
+    vector = f" ({model.dimensions:,})" if model.dimensions else ""
+    made = [kind + vector if kind == "embedding" else kind for kind in model.makes or ()]
+    words = [", ".join(kinds or ()) for kinds in (model.input, made, model.can)]
     title = f"[{model.name}]({model.source})" if model.source else model.name
     return f"| {' | '.join([title, f'`{model.id}`', *sizes, *words, model.released])} |"
 

@@ -16,6 +16,9 @@ import pytest
 from google import genai
 from google.genai import errors, types
 
+from dragoman.config import load
+from dragoman.io.local import LocalModel
+from dragoman.models.catalogue import catalogue
 from dragoman.testing import ScriptedUpstream, ThreadedUpstream, vector_of
 from tests.gateway.talking import JSON, Reports, Said, say
 from tests.serving import Served, serving
@@ -309,3 +312,75 @@ def test_an_alias_leads_an_openai_client_to_google(gateway: Served, scripted: Th
     )
     assert answer.json()["model"] == "gemini-embedding-001"
     assert scripted.requests[-1].path == "/v1beta/models/gemini-embedding-001:batchEmbedContents"
+
+
+# ---------------------------------------------------------------- names, lists, the local model
+
+
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        ("text-embedding-3-large", "openai/text-embedding-3-large"),
+        ("text-embedding-ada-002", "openai/text-embedding-ada-002"),
+        ("gemini-embedding-001", "gemini/gemini-embedding-001"),
+        ("text-embedding-004", "gemini/text-embedding-004"),
+        ("mistral-embed", "mistral/mistral-embed"),
+        ("codestral-embed", "mistral/codestral-embed"),
+        ("embed-v4.0", "cohere/embed-v4.0"),
+        ("text-embedding-v4", "qwen/text-embedding-v4"),
+    ],
+)
+def test_a_bare_name_leads_to_its_maker(name: str, target: str) -> None:
+    keys = {f"{one}_API_KEY": "sk-0123456789" for one in ("OPENAI", "GEMINI", "MISTRAL", "COHERE", "DASHSCOPE")}
+    assert load("{}", ".json", keys, "test").route(name)[0].name == target
+
+
+def test_embedding_models_are_listed_with_what_they_can(gateway: Served) -> None:
+    config: Any = {"providers": {"openai": {"api_key": "sk-up-0123456"}, "gemini": {"api_key": "sk-up-0123456"}}}
+    with serving(config) as served, genai.Client(api_key="any", http_options=types.HttpOptions(base_url=served.url)) as google:
+        listed = {model.name: model for model in google.models.list()}
+        large = listed["models/openai/text-embedding-3-large"]
+        assert large.input_token_limit == 8191
+        assert "embedContent" in (large.supported_actions or [])
+        assert "models/gemini/gemini-embedding-2" in listed
+        assert "generateContent" in (listed["models/gemini/gemini-4-argon"].supported_actions or [])
+    sizes = {model.id: model.dimensions for model in catalogue().models if model.dimensions}
+    assert sizes["text-embedding-3-small"] == 1536
+    assert sizes["gemini-embedding-2"] == 3072
+
+
+@pytest.fixture(scope="module")
+def local() -> Iterator[Served]:
+    model = LocalModel.find()
+    model.start()
+    with serving({}, local=model) as served:
+        yield served
+
+
+def test_the_local_model_embeds_for_both_sdks(local: Served) -> None:
+    """A cat is nearer to a kitten than to a tax return."""
+    texts = ["A cat sleeps on the sofa.", "A kitten naps on the couch.", "Tax returns are due in April."]
+    with openai.OpenAI(base_url=local.base, api_key="any", max_retries=0) as gpt:
+        answer = gpt.embeddings.create(model="local", input=texts)
+        vectors = [one.embedding for one in answer.data]
+        floats = gpt.embeddings.create(model="local", input=texts, encoding_format="float")
+        short = gpt.embeddings.with_raw_response.create(model="local", input=texts[0], dimensions=64)
+    assert [len(vector) for vector in vectors] == [576] * 3
+    assert all(math.isclose(math.hypot(*vector), 1, rel_tol=1e-4) for vector in vectors)
+    assert answer.usage.prompt_tokens == floats.usage.prompt_tokens > 15
+    assert vectors[0] == pytest.approx(floats.data[0].embedding, abs=1e-5)
+    near, far = (sum(a * b for a, b in zip(vectors[0], other, strict=True)) for other in vectors[1:])
+    assert near > far
+    assert len(short.parse().data[0].embedding) == 64
+    assert short.headers["x-dragoman-losses"] == "1; dimensions degraded"
+    with genai.Client(api_key="any", http_options=types.HttpOptions(base_url=local.url)) as google:
+        contents: Any = list(texts)
+        embedded = google.models.embed_content(model="local", contents=contents).embeddings or []
+    assert embedded[2].values == pytest.approx(floats.data[2].embedding, abs=1e-5)
+
+
+def test_the_local_model_embeds_a_page_and_chats_beside_it(local: Served) -> None:
+    with openai.OpenAI(base_url=local.base, api_key="any", max_retries=0) as gpt:
+        assert gpt.embeddings.create(model="local", input="word " * 700).usage.prompt_tokens > 700
+        ask: Any = [{"role": "user", "content": "Hi"}]
+        assert gpt.chat.completions.create(model="local", max_tokens=3, messages=ask).choices

@@ -196,6 +196,7 @@ class Merge:
             kept = tuple(pair for pair in row.headers if pair[0].lower() not in headers)
             changes["headers"] = (*kept, *headers.items())
         if (models := section.get("models")) is not None:
+            changes["embedders"] = ()
             changes["models"] = tuple(
                 Model(one["id"], one.get("display_name") or one["id"], one.get("context"), one.get("output")) for one in models
             )

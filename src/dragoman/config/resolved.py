@@ -166,7 +166,7 @@ class ProviderConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def models(self) -> tuple[Model, ...]:
-        return self.row.models
+        return (*self.row.models, *self.row.embedders)
 
     def url(self, dialect: DialectName) -> str | None:
         return self.row.url(dialect)

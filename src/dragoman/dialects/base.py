@@ -57,7 +57,8 @@ class Reply(msgspec.Struct):
 
 
 class ModelCard(msgspec.Struct, frozen=True):
-    """One entry of a model list. `created` in seconds since 1970; the sizes in tokens, where known."""
+    """One entry of a model list. `created` in seconds since 1970; the sizes in tokens, where known. `embeds`: it makes
+    vectors and no text."""
 
     id: str
     display_name: str
@@ -66,6 +67,7 @@ class ModelCard(msgspec.Struct, frozen=True):
     created: int = 0
     context: int | None = None
     max_output: int | None = None
+    embeds: bool = False
 
 
 class HttpError(msgspec.Struct):

@@ -31,6 +31,7 @@ from dragoman.io.upstream import HttpTransport, Limits
 from dragoman.io.workshop import TaskWorkshop
 from dragoman.ir.usage import Usage
 from dragoman.models import prices
+from dragoman.models.catalogue import catalogue
 from dragoman.providers.auth import auth_headers
 from dragoman.route.target import Endpoint, PassThrough, Route
 from dragoman.stored.service import Stored
@@ -181,6 +182,7 @@ class Engine:
                 created=model.created,
                 context=model.context,
                 max_output=model.output,
+                embeds=(known := catalogue().find(model.id)) is not None and known.makes == ("embedding",),
             )
             for model in self.config.served_models()
         ]

@@ -24,7 +24,7 @@ Capability = Literal["tools", "structured", "reasoning", "caching"]
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
-    """Sizes in tokens; `context` is the whole window. None: not known, where an empty tuple means that there is none.
+    """Sizes in tokens; `context` is the whole window, `dimensions` how long the vectors are that an embedding model makes. None: not known, where an empty tuple means that there is none.
     `released`: YYYY-MM-DD or YYYY-MM, announced or from the id of its first version. `source`: where its maker's page says
     nothing. `vendor` is the maker, `provider` the maker's own service."""
 
@@ -32,6 +32,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     context: int | None = None
     output: int | None = None
+    dimensions: int | None = None
     input: tuple[Input, ...] | None = None
     makes: tuple[Output, ...] | None = None
     can: tuple[Capability, ...] | None = None

@@ -84,6 +84,9 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     models: tuple[Model, ...] = ()
     """A starter list, so that a client has something to choose from; any other name works as well."""
 
+    embedders: tuple[Model, ...] = ()
+    """The same of models that make vectors and no text."""
+
     big: str = ""
     small: str = ""
     """The models behind the aliases of these names, when this is the first provider that has a key."""
@@ -236,13 +239,20 @@ _ROWS: tuple[Provider, ...] = (
             ("gpt-[6-9]*", {"effort_with_tools": False}),
         ),
         docs="https://developers.openai.com/api/docs",
-        family=r"(gpt-(?!oss)|o[1-9](-|$)|chatgpt-|codex-|dall-e-|tts-1|whisper-1$|omni-moderation-|text-moderation-)",
+        family=(
+            r"(gpt-(?!oss)|o[1-9](-|$)|chatgpt-|codex-|text-embedding-(3|ada)"
+            r"|dall-e-|tts-1|whisper-1$|omni-moderation-|text-moderation-)"
+        ),
         vendor="openai",
         models=(
             Model("gpt-6.2-astra", "GPT-6.2 Astra", 1_050_000, 128_000),
             Model("gpt-6.2-sol", "GPT-6.2 Sol", 1_050_000, 128_000),
             Model("gpt-6.1-terra", "GPT-6.1 Terra", 1_050_000, 128_000),
             Model("gpt-6-luna", "GPT-6 Luna", 1_050_000, 128_000),
+        ),
+        embedders=(
+            Model("text-embedding-3-large", "text-embedding-3-large", 8_191),
+            Model("text-embedding-3-small", "text-embedding-3-small", 8_191),
         ),
         # Not Astra or Sol: over Chat Completions those refuse function tools altogether, these take them unthinking.
         big="gpt-6.1-terra",
@@ -260,12 +270,16 @@ _ROWS: tuple[Provider, ...] = (
         profile=Profile(embed_most=100, max_output_tokens=65_536, max_stop=5),
         docs="https://ai.google.dev/api/generate-content",
         aka=("google", "google-ai"),
-        family=r"(gemini-|gemma-)",
+        family=r"(gemini-|gemma-|text-embedding-0\d)",
         vendor="google",
         models=(
             Model("gemini-4-argon", "Gemini 4 Argon", 1_048_576, 65_536),
             Model("gemini-3.8-flash", "Gemini 3.8 Flash", 1_048_576, 65_536),
             Model("gemini-3.5-flash-lite", "Gemini 3.5 Flash-Lite", 1_048_576, 65_536),
+        ),
+        embedders=(
+            Model("gemini-embedding-2", "Gemini Embedding 2", 8_192),
+            Model("gemini-embedding-001", "Gemini Embedding", 2_048),
         ),
         big="gemini-4-argon",
         small="gemini-3.8-flash",
@@ -333,6 +347,7 @@ _ROWS: tuple[Provider, ...] = (
             Model("mistral-small-latest", "Mistral Small", 262_144),
             Model("codestral-latest", "Codestral"),
         ),
+        embedders=(Model("mistral-embed", "Mistral Embed", 8_192),),
         big="mistral-large-latest",
         small="mistral-small-latest",
     ),
@@ -479,7 +494,7 @@ _ROWS: tuple[Provider, ...] = (
         profile=Profile(embed_most=10, extra_sampling=True, forced_tools=False),
         docs="https://www.alibabacloud.com/help/en/model-studio",
         aka=("dashscope", "alibaba"),
-        family=r"(qwen|qwq-|qvq-)",
+        family=r"(qwen|qwq-|qvq-|text-embedding-v\d)",
         vendor="qwen",
         models=(
             Model("qwen3.8-max", "Qwen 3.8 Max", 991_808, 131_072),
@@ -579,13 +594,14 @@ _ROWS: tuple[Provider, ...] = (
         profile=Profile(embed_most=96, max_stop=5),
         health=None,
         docs="https://docs.cohere.com/docs/compatibility-api",
-        family=r"(command-|c4ai-)",
+        family=r"(command-|c4ai-|embed-)",
         vendor="cohere",
         models=(
             Model("command-a-plus-05-2026", "Command A+", 128_000, 64_000),
             Model("command-a-03-2025", "Command A", 256_000, 8_000),
             Model("command-r7b-12-2024", "Command R7B", 128_000, 4_096),
         ),
+        embedders=(Model("embed-v5.0-pro", "Embed v5.0 Pro", 128_000),),
         big="command-a-plus-05-2026",
         small="command-r7b-12-2024",
     ),

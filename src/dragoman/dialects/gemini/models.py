@@ -15,6 +15,7 @@ from dragoman.errors import MalformedBody
 _DEFAULT = 50
 _MOST = 1000
 _METHODS = ["generateContent", "streamGenerateContent", "countTokens"]
+_EMBEDS = ["embedContent", "batchEmbedContents"]
 
 
 def encode_model(card: ModelCard) -> bytes:
@@ -62,4 +63,4 @@ def _model(card: ModelCard) -> dict[str, Any]:
         model["inputTokenLimit"] = card.context
     if card.max_output is not None:
         model["outputTokenLimit"] = card.max_output
-    return model | {"supportedGenerationMethods": _METHODS}
+    return model | {"supportedGenerationMethods": _EMBEDS if card.embeds else _METHODS}
