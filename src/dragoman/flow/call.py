@@ -123,6 +123,7 @@ class Call:
         "report",
         "stream",
         "strict",
+        "unsealed",
     )
 
     def __init__(self, core: Core, dialect: Dialect, inbound: Inbound, answer: Answer, report: Report) -> None:
@@ -141,6 +142,8 @@ class Call:
         """Tool names that were made to fit the target, and what they stand for."""
         self.stream = False
         self.strict = False
+        self.unsealed = False
+        """The provider is told nothing of what it sealed: it does not take it any longer."""
         self.deadline = 0.0
         self._decoded: Request | None = None
         self._seen: Peek | None = None

@@ -60,7 +60,8 @@ def body_for(
     if verbatim:
         return untouched(call, endpoint)
     request, call.names = fit(request or call.request(), upstream.tool_names)
-    target = Target(endpoint.model, endpoint.issuer, endpoint.profile)
+    # Sealed state of another issuer is left out: where all of it must be, nobody is the issuer.
+    target = Target(endpoint.model, "" if call.unsealed else endpoint.issuer, endpoint.profile)
     if call.kept is None:
         return upstream.encode_request(request, target, ledger)
     body = upstream.encode_request(call.kept.sent(request, native=upstream is call.dialect), target, ledger)

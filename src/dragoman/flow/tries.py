@@ -7,6 +7,7 @@ asked       one question, one whole answer
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeAlias
 
@@ -29,10 +30,11 @@ async def tried(call: Call, endpoints: Sequence[Endpoint], one: Try) -> None:
     plan = chain(endpoints)
     attempt = next(plan)
     while True:
-        try:
-            outcome = await one(call, attempt)
-        except DragomanError as error:
-            outcome = Outcome(error, committed=call.answer.content)
+        outcome = await _outcome(call, attempt, one)
+        if stale(call, outcome):
+            call.unsealed = True
+            outcome = await _outcome(call, attempt, one)
+            call.unsealed = False
         if isinstance(outcome.error, UpstreamError) and not outcome.error.provider:
             outcome.error.provider = attempt.endpoint.provider
         try:
@@ -42,6 +44,27 @@ async def tried(call: Call, endpoints: Sequence[Endpoint], one: Try) -> None:
             if stop.value.error is not None:
                 raise stop.value.error from None
             return
+
+
+async def _outcome(call: Call, attempt: Attempt, one: Try) -> Outcome:
+    try:
+        return await one(call, attempt)
+    except DragomanError as error:
+        return Outcome(error, committed=call.answer.content)
+
+
+# OpenAI says it by its code, the others in words: "Invalid `signature` in `thinking` block", "Thought signature is not valid".
+_STALE_CODE = "invalid_encrypted_content"
+_STALE_WORDS = re.compile(r"invalid\W+signature\W+in\W+thinking|thought.?signature is not valid", re.IGNORECASE)
+
+
+def stale(call: Call, outcome: Outcome) -> bool:
+    """Whether the provider refused what it has sealed itself: a key was rotated, an account changed. Without it the question
+    can be answered all the same. Only where the gateway writes the body."""
+    error = outcome.error
+    if error is None or outcome.committed or error.status != 400 or call.report.tier != "translated":
+        return False
+    return error.code == _STALE_CODE or bool(_STALE_WORDS.search(error.message))
 
 
 def notes(request_id: str, attempt: Attempt, ledger: Ledger, *, verbatim: bool) -> RawHeaders:
