@@ -23,8 +23,8 @@ _INTRODUCTION = "The conversation so far was long. This is a summary of it:\n\n"
 INSTRUCTIONS = (
     "You summarise a conversation between a user and an assistant, so that the assistant can go on from the summary alone. "
     "Keep everything it will need: what the user wants and has decided, what was found out and done, names, numbers, paths, "
-    "code and results that still matter, and what is left to do. Leave out what is settled and of no more use. Write the summary and "
-    "nothing else."
+    "code and results that still matter, and what is left to do. Leave out what is settled and of no more use. "
+    "Write the summary and nothing else."
 )
 
 
