@@ -133,6 +133,35 @@ def test_an_anthropic_client_shows_gemini_a_picture_within_a_result(gateway: Ser
     assert "cat.png" not in json.dumps(heard(scripted))
 
 
+@pytest.mark.parametrize("upstream", ["chat", "responses", "gemini"])
+@pytest.mark.parametrize("by_url", [False, True])
+def test_a_picture_within_a_result_is_seen_by_every_target(
+    gateway: Served, scripted: ThreadedUpstream, upstream: str, by_url: bool
+) -> None:
+    url = f"{scripted.url}/cat.png"
+    source = {"type": "url", "url": url} if by_url else block("image", "image/png", PNG)["source"]
+    results = [
+        {"type": "tool_result", "tool_use_id": f"t{number}", "content": [{"type": "image", "source": source}]}
+        for number in (1, 2)
+    ]
+    calls = [{"type": "tool_use", "id": f"t{number}", "name": "look", "input": {}} for number in (1, 2)]
+    turns = [
+        {"role": "user", "content": "Look."},
+        {"role": "assistant", "content": calls},
+        {"role": "user", "content": results},
+    ]
+    body = {"model": f"{upstream}/m", "max_tokens": 99, "messages": turns}
+    said = say(gateway, "POST", BOTH["messages"], [JSON], json.dumps(body).encode())
+    assert said.status == 200
+    sent = json.dumps(heard(scripted))
+    taken = url if by_url and upstream != "gemini" else files.text_of(PNG)
+    assert sent.count(taken) == 2
+    # Each call has its result, whatever became of what was in it.
+    for number in (1, 2):
+        assert sent.count(f"t{number}") >= 2
+    assert "lost" not in (said.header("x-dragoman-losses") or "")
+
+
 def test_what_is_fetched_is_fetched_once_for_all_targets(gateway: Served, scripted: ThreadedUpstream) -> None:
     scripted.script("http-503")
     before = hits(scripted, "/cat.png")
