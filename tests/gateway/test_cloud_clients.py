@@ -183,7 +183,7 @@ def test_a_turn_with_tools_goes_on(claude: Cloud, up: str, scripted: ThreadedUps
 def test_anthropics_own_api_is_told_in_its_own_places(gateway: Served, scripted: ThreadedUpstream, claude: Cloud) -> None:
     with claude.beta.messages.stream(
         model="claude-m", max_tokens=9, messages=ASK, betas=["one-2026-01-01", "two-2026-01-01"],
-        extra_body={"anthropic_beta": ["two-2026-01-01", "three-2026-01-01"], "own": {"a": [1]}},
+        extra_body={"anthropic_beta": ["two-2026-01-01", "three-2026-01-01"], "own": {"a": [1]}, "user_profile_id": "uprof_1"},
     ) as stream:  # fmt: skip
         stream.get_final_message()
     sent = scripted.requests[-1]
@@ -193,7 +193,8 @@ def test_anthropics_own_api_is_told_in_its_own_places(gateway: Served, scripted:
     }
     headers = dict(sent.headers)
     assert headers["anthropic-beta"] == "one-2026-01-01,two-2026-01-01,three-2026-01-01"
-    assert headers["anthropic-version"] == "2023-06-01"
+    assert headers["anthropic-version"] == "2026-10-21"  # as the SDK says in the body
+    assert headers["anthropic-user-profile-id"] == "uprof_1"
     assert headers["x-api-key"] == "sk-upstream-0123"
     assert "authorization" not in headers
 
@@ -205,6 +206,7 @@ def test_values_keep_their_bytes(gateway: Served, scripted: ThreadedUpstream) ->
     answer = httpx.post(url, content=body, headers={"authorization": f"Bearer {KEY}", "content-type": "application/json"})
     assert answer.status_code == 200
     assert schema.encode() in scripted.requests[-1].body
+    assert dict(scripted.requests[-1].headers)["anthropic-version"] == "2023-06-01"
     assert answer.headers["x-amzn-bedrock-input-token-count"] == "20"
     assert answer.headers["x-amzn-requestid"] == answer.headers["x-dragoman-request-id"]
 

@@ -15,7 +15,7 @@ import msgspec
 
 from dragoman.cli.models import with_local_listed
 from dragoman.cli.setting import Failure, add_config, local_model, read_config, warn
-from dragoman.dialects import DIALECTS
+from dragoman.dialects import EVERY
 from dragoman.io.engine import Engine
 from dragoman.wire.http import Inbound
 
@@ -24,7 +24,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     parser = commands.add_parser("explain", help="show what would become of a request, without sending it")
     add_config(parser)
     parser.add_argument("file", metavar="FILE", help="the body of a request; - reads it from the standard input")
-    parser.add_argument("--dialect", "-d", choices=sorted(DIALECTS), default="chat", help="of the request (chat)")
+    parser.add_argument("--dialect", "-d", choices=sorted(EVERY), default="chat", help="of the request (chat)")
     parser.add_argument("--model", "-m", help="instead of the model that the request names")
     parser.add_argument("--strict", action="store_true", help="as in strict mode: losses are refused")
     parser.add_argument("--json", action="store_true", help="as POST /v1/explain answers")
@@ -64,7 +64,7 @@ def _body(options: argparse.Namespace) -> bytes:
 
 def _in_path(options: argparse.Namespace) -> bool:
     """Whether the model stands in the path of such a request, and not in its body."""
-    return DIALECTS[options.dialect].locate is not None
+    return EVERY[options.dialect].locate is not None
 
 
 async def _asked(engine: Engine, options: argparse.Namespace, body: bytes) -> tuple[int, bytes]:
@@ -73,7 +73,7 @@ async def _asked(engine: Engine, options: argparse.Namespace, body: bytes) -> tu
         headers.append((b"x-dragoman-strict", b"true"))
     path, query = "/v1/explain", b"dialect=" + options.dialect.encode()
     if options.model and _in_path(options):
-        dialect = DIALECTS[options.dialect]
+        dialect = EVERY[options.dialect]
         path, query = dialect.address(path + dialect.path, options.model, False), b""
     out = _Kept()
     try:

@@ -8,13 +8,15 @@ Between the two nobody knows of it: routing, verbatim and translated answers, co
 Anthropic's models are asked in the same words on every cloud, with three things in other places: the model stands in the
 path, whether to stream as well, and what Anthropic's own API takes as headers stands in the body:
 
-    anthropic_version  bedrock-2023-05-31, vertex-2023-10-16    anthropic-version
+    anthropic_version  bedrock-2023-05-31, vertex-2023-10-16    anthropic-version: 2023-06-01
+                       2026-10-21 (as the SDK has it since 2.0)  anthropic-version, the same
     anthropic_beta     a list                                   anthropic-beta
     user_profile_id    a text                                   anthropic-user-profile-id
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, Literal, cast
 
@@ -24,9 +26,10 @@ from dragoman.dialects.shape import wrong
 from dragoman.wire.body import malformed
 from dragoman.wire.http import Clock, Inbound, Outbound, RawHeaders
 
-VERSION = b"2023-06-01"
-"""Of Anthropic's own API: what both clouds' versions are of."""
+VERSION = "2023-06-01"
+"""Of Anthropic's own API: what both clouds' own versions are of."""
 
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _JSON = (b"content-type", b"application/json")
 _ACCEPT = (b"accept", b"application/json, text/event-stream")
 _REPLACED = frozenset({b"content-type", b"accept", b"anthropic-beta"})
@@ -50,7 +53,7 @@ def message(inbound: Inbound, fields: Fields, *, model: str | None, stream: bool
     about the cloud, and stay behind."""
     betas = _betas(fields.pop("anthropic_beta", None))
     profile = _text(fields.pop("user_profile_id", None), "user_profile_id")
-    _text(fields.pop("anthropic_version", None), "anthropic_version")
+    version = _text(fields.pop("anthropic_version", None), "anthropic_version") or VERSION
     said: dict[str, Any] = {}
     if model is not None:
         fields.pop("model", None)
@@ -63,7 +66,7 @@ def message(inbound: Inbound, fields: Fields, *, model: str | None, stream: bool
     told = [beta.strip() for name, value in inbound.headers if name == b"anthropic-beta" for beta in value.split(b",")]
     if every := list(dict.fromkeys(beta for beta in (*told, *betas) if beta)):
         headers.append((b"anthropic-beta", b",".join(every)))
-    headers += _unless_said(headers, b"anthropic-version", VERSION)
+    headers += _unless_said(headers, b"anthropic-version", (version if _DATE.fullmatch(version) else VERSION).encode())
     if profile is not None:
         headers += _unless_said(headers, b"anthropic-user-profile-id", profile.encode("latin-1", "replace"))
     body = msgspec.json.encode({**said, **fields})
