@@ -141,7 +141,9 @@ def test_several_keys_stand_in_one_variable_with_commas() -> None:
 @pytest.mark.parametrize("name", list(TABLE))
 def test_every_provider_is_tuned_by_variables_of_one_pattern(name: str) -> None:
     prefix = name.upper()
-    path = {"messages": "/v1/messages", "gemini": "/v1beta/models"}.get(TABLE[name].dialect, "/chat/completions")
+    path = {"messages": "/v1/messages", "gemini": "/v1beta/models", "converse": "/model"}.get(
+        TABLE[name].dialect, "/chat/completions"
+    )
     config = from_env(
         {
             f"{prefix}_API_KEY": KEY,
@@ -158,6 +160,23 @@ def test_every_provider_is_tuned_by_variables_of_one_pattern(name: str) -> None:
     assert (provider.max_connections, provider.max_keepalive) == (20, 20)
     assert len(config.warnings) == 1
     assert "30 is more than the 20 connections" in config.warnings[0]
+
+
+def test_the_region_of_a_cloud_is_the_customary_variable() -> None:
+    def url(env: dict[str, str]) -> str | None:
+        return from_env({"AWS_BEARER_TOKEN_BEDROCK": KEY, **env}).providers["bedrock"].url("converse")
+
+    assert url({}) == "https://bedrock-runtime.us-east-1.amazonaws.com/model"
+    assert url({"AWS_DEFAULT_REGION": "eu-west-1"}) == "https://bedrock-runtime.eu-west-1.amazonaws.com/model"
+    assert url({"AWS_REGION": "ap-south-1", "AWS_DEFAULT_REGION": "eu-west-1"}) == (
+        "https://bedrock-runtime.ap-south-1.amazonaws.com/model"
+    )
+    assert (
+        url({"AWS_REGION": "eu-west-1", "BEDROCK_BASE_URL": "https://proxy.corp.example"}) == "https://proxy.corp.example/model"
+    )
+    strange = from_env({"AWS_BEARER_TOKEN_BEDROCK": KEY, "AWS_REGION": "evil.example/"})
+    assert strange.providers["bedrock"].url("converse") == "https://bedrock-runtime.us-east-1.amazonaws.com/model"
+    assert "AWS_REGION: 'evil.example/' is no name of a region" in strange.warnings[0]
 
 
 def test_the_api_version_is_a_variable_where_there_is_one() -> None:

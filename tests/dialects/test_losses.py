@@ -117,8 +117,8 @@ SAID_OTHERWISE: list[tuple[str, Any, str]] = [
     (r"^include\[\d+\]$", "reasoning.encrypted_content", ""),  # sealed reasoning comes unasked too
     (r"^include\[\d+\]$", "message.output_text.logprobs", '"logprobs":true'),
     (r"^reasoning\.summary$", "auto", '"display":"summarized"'),
-    (r"^thinking\.display$", "omitted", '"reasoning":{"effort"'),  # Responses shows thinking only where it is asked to
-    (r"^thinking\.display$", "summarized", '"summary":"auto"'),
+    (r"thinking\.display$", "omitted", '"reasoning":{"effort"'),  # Responses shows thinking only where it is asked to
+    (r"thinking\.display$", "summarized", '"summary":"auto"'),
     # ---- to Gemini
     (r"(^tool_choice(\.type)?|function_call)$", "auto", '"mode":"AUTO"'),
     (r"(^tool_choice(\.type)?|function_call)$", "none", '"mode":"NONE"'),
@@ -187,6 +187,32 @@ SAID_OTHERWISE: list[tuple[str, Any, str]] = [
     (r"fileData\.mimeType$", "application/pdf", '"file_url"'),
     (r"include_?[tT]houghts$", False, '"omitted"'),
     (r"include_?[tT]houghts$", False, '"exclude":true'),
+    # ---- to Converse, where a format stands for a media type, and a choice is an object
+    (r"(media_?type|mimeType|mime_type)$", "image/png", '"format":"png"'),
+    (r"(media_?type|mimeType|mime_type)$", "image/jpeg", '"format":"jpeg"'),
+    (r"(media_?type|mimeType|mime_type)$", "image/gif", '"format":"gif"'),
+    (r"(media_?type|mimeType|mime_type)$", "image/webp", '"format":"webp"'),
+    (r"(media_?type|mimeType|mime_type)$", "application/pdf", '"format":"pdf"'),
+    (r"(media_?type|mimeType|mime_type)$", "text/csv", '"format":"csv"'),
+    (r"source\.data$", "The grass is green. The sky is blue.", "VGhlIGdyYXNzIGlzIGdyZWVuLiBUaGUgc2t5IGlzIGJsdWUu"),
+    (r"tool_choice$", "required", '"toolChoice":{"any":{}}'),
+    (r"tool_choice\.type$", "any", '"toolChoice":{"any":{}}'),
+    (r"(allowed_tools|tool_choice)\.mode$", "required", '"toolChoice":{"any":{}}'),
+    (r"[cC]onfig\.mode$", "ANY", '"toolChoice":{"'),
+    (r"config\.mode$", "any", '"toolChoice":{"'),
+    (r"prompt_cache_breakpoint\.mode$", "explicit", '"cachePoint"'),
+    (r"effort$", "low", '"effort":"low"'),
+    (r"\.nullable$", True, '\\"null\\"'),
+    # ---- from Converse
+    (r"\.format$", "txt", ""),  # a text is a text
+    (r"source\.bytes$", "ZXJyb3IgNw==", '"error 7"'),
+    (r"source\.bytes$", "ZXJyb3IgNw==", "error 7"),
+    (r"source\.bytes$", "YSxiCjEsMgo=", "a,b\\n1,2"),
+    (r"\.status$", "success", ""),
+    (r"\.format$", "docx", "openxmlformats"),
+    (r"Config\.effort$", "high", '"budget_tokens":16384'),
+    (r"Fields\.reasoning_effort$", "low", '"budget_tokens":1024'),
+    (r"\.format$", "csv", "a,b\\n1,2"),
 ]
 
 

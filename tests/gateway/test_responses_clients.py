@@ -164,7 +164,7 @@ def test_the_asynchronous_client(gateway: Served, dialect: str) -> None:
 def test_it_parses_structured_output(gpt: openai.OpenAI, scripted: ThreadedUpstream, dialect: str) -> None:
     response = gpt.responses.parse(model=f"{dialect}/responses-person", input="Who?", text_format=Person)
     assert response.output_parsed == Person(name="Ada", age=36)
-    assert '"age"' in json.dumps(scripted.requests[-1].json)
+    assert '"age"' in json.dumps(scripted.requests[-1].json).replace("\\", "")
 
 
 # ---------------------------------------------------------------- Codex

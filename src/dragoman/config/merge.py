@@ -241,6 +241,8 @@ class Merge:
     def finished(self, name: str, row: Provider, section: dict[str, Any], *, explicit: bool) -> ProviderConfig:
         path: At = ("providers", name)
         row, pointed, own_shell = self.pointed(name, row, section, path)
+        if not pointed and "base_url" not in section:
+            row = self.regional(row)
         row = self.versioned(name, row, section, path)
         credentials = self.credentials(name, row, section, own_shell=own_shell)
         explicit = explicit or pointed
@@ -282,6 +284,16 @@ class Merge:
             return row, False, True
         self.problems.labels[(*path, "base_url")] = key
         return self.moved(row, url, (*path, "base_url")), True, False
+
+    def regional(self, row: Provider) -> Provider:
+        """In the region that the environment names."""
+        for key in row.region_env:
+            region = self.env.get(key, "").strip().lower()
+            if region and not re.fullmatch(r"[a-z0-9-]+", region):
+                self.problems.warnings.append(f"{key}: {region!r} is no name of a region and is ignored")
+            elif region:
+                return row.at(row.base_url.replace(row.region, region))
+        return row
 
     def versioned(self, name: str, row: Provider, section: dict[str, Any], path: At) -> Provider:
         if not row.version_header:

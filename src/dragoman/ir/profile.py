@@ -10,7 +10,6 @@ from typing import Literal
 
 import msgspec
 
-
 Reach = Literal["none", "bytes", "urls"]
 """How a target takes images or documents: not at all, only as bytes within the request, or also by a URL that it fetches."""
 
@@ -101,8 +100,9 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     format_with_tools: bool = True
     """Gemini: an answer's format and function tools may be asked for together (since Gemini 3)."""
 
-    model_fields: Literal["anthropic", "nova", "openai", "none"] = "anthropic"
-    """Converse: in whose words the model takes what Converse has no parameter for (`thinking`, `top_k`), or not at all."""
+    model_fields: Literal["claude", "nova", "effort", "none"] = "claude"
+    """Converse: in whose words the model takes what Converse has no parameter for (`thinking`, `top_k`): Claude's, Nova's,
+    a bare `reasoning_effort`, or not at all."""
 
     cache_points: bool = True
     """Converse: the model takes marks for the prompt cache."""

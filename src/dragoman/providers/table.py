@@ -22,7 +22,7 @@ import msgspec
 
 from dragoman.ir.profile import Profile
 
-DialectName = Literal["messages", "chat", "responses", "gemini", "completions"]
+DialectName = Literal["messages", "chat", "responses", "gemini", "completions", "converse"]
 Auth = Literal["bearer", "x-api-key", "x-goog-api-key", "none"]
 
 PATHS: dict[DialectName, str] = {
@@ -31,6 +31,7 @@ PATHS: dict[DialectName, str] = {
     "responses": "/responses",
     "gemini": "/v1beta/models",
     "completions": "/completions",
+    "converse": "/model",
 }
 
 ANTHROPIC_VERSION = "2023-06-01"
@@ -55,6 +56,12 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     also: dict[DialectName, str] = {}
     paths: dict[DialectName, str] = {}
     """Where a path is not the dialect's usual one."""
+
+    region: str = ""
+    """The region that stands in `base_url`, where it does."""
+
+    region_env: tuple[str, ...] = ()
+    """Customary variables that name another region, the first that is set counts."""
 
     root: str = ""
     """Of the pass-through. Empty: `base_url` without a closing `/v1`."""
@@ -782,6 +789,43 @@ _ROWS: tuple[Provider, ...] = (
         ),
         big="zai-org/GLM-5.3",
         small="openai/gpt-oss-120b",
+    ),
+    Provider(
+        name="bedrock",
+        title="Amazon Bedrock",
+        dialect="converse",
+        base_url="https://bedrock-runtime.us-east-1.amazonaws.com",
+        region="us-east-1",
+        region_env=("AWS_REGION", "AWS_DEFAULT_REGION"),
+        # An API key of Bedrock's own: https://docs.aws.amazon.com/bedrock/latest/userguide/api-keys.html
+        env=("AWS_BEARER_TOKEN_BEDROCK",),
+        health=None,
+        # What a model nobody knows takes is what Converse itself has parameters for.
+        profile=Profile(model_fields="none", cache_points=False),
+        quirks=(
+            ("*anthropic.claude-*", {"model_fields": "claude", "cache_points": True}),
+            # https://docs.aws.amazon.com/nova/latest/nova2-userguide/extended-thinking.html
+            ("*amazon.nova-*", {"model_fields": "nova", "cache_points": True, "structured": False}),
+            ("*amazon.nova-[lmp]*", {"thinking": "none"}),
+            ("*openai.gpt-*", {"model_fields": "effort"}),
+            ("*openai.gpt-[5-9]*", {"sampling": False}),
+            ("*meta.llama*", {"structured": False, "forced_tools": False}),
+            ("*deepseek.r1*", {"structured": False, "forced_tools": False}),
+        ),
+        docs="https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html",
+        aka=("aws", "aws-bedrock", "amazon-bedrock", "amazon_bedrock"),
+        family=(
+            r"(arn:aws[a-z-]*:bedrock:|((global|us|eu|apac|au|jp|ca|us-gov)\.)?"
+            r"(ai21|amazon|anthropic|cohere|deepseek|google|meta|minimax|mistral|moonshotai|nvidia|openai|qwen|writer|zai)\.[a-z])"
+        ),
+        models=(
+            Model("global.anthropic.claude-opus-5-5", "Claude Opus 5.5 (Bedrock)", 1_000_000, 128_000),
+            Model("global.anthropic.claude-sonnet-5-5", "Claude Sonnet 5.5 (Bedrock)", 1_000_000, 128_000),
+            Model("global.anthropic.claude-haiku-5-5", "Claude Haiku 5.5 (Bedrock)", 1_000_000, 128_000),
+            Model("global.amazon.nova-2-lite-v1:0", "Nova 2 Lite (Bedrock)", 1_000_000),
+        ),
+        big="global.anthropic.claude-opus-5-5",
+        small="global.anthropic.claude-haiku-5-5",
     ),
     Provider(
         name="ollama",

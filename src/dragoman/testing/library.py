@@ -5,6 +5,7 @@ The oracles are written by hand, not computed from the steps, so that they can j
 
 from __future__ import annotations
 
+from dragoman.testing.library_converse import CONVERSE
 from dragoman.testing.library_faults import FAULTS
 from dragoman.testing.library_gemini import GEMINI
 from dragoman.testing.library_messages import MESSAGES
@@ -13,7 +14,7 @@ from dragoman.testing.library_text import TEXTS
 from dragoman.testing.library_tools import TOOLS
 from dragoman.testing.scenario import Scenario
 
-SCENARIOS: dict[str, Scenario] = {s.name: s for s in (*TEXTS, *TOOLS, *MESSAGES, *GEMINI, *RESPONSES, *FAULTS)}
+SCENARIOS: dict[str, Scenario] = {s.name: s for s in (*TEXTS, *TOOLS, *MESSAGES, *GEMINI, *RESPONSES, *CONVERSE, *FAULTS)}
 
 
 def scenarios_for(dialect: str, *, regular: bool | None = None) -> list[Scenario]:

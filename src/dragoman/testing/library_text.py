@@ -28,6 +28,8 @@ from dragoman.testing.view import Block, Cite, FinishWord, OtherChoice, Tokens, 
 
 CHAT = ("chat",)
 MESSAGES = ("messages",)
+SSE = tuple(name for name in DIALECTS if name != "converse")
+"""Whose streams are server-sent events."""
 NOT_GEMINI = tuple(name for name in DIALECTS if name != "gemini")
 """Where a call's arguments come in pieces, clients skip comments and do without the space after the colon, and writing to a
 cache is counted."""
@@ -138,6 +140,7 @@ _PLAIN: tuple[Scenario, ...] = (
         Refusal("I can't help with that."),
         U,
         Finish("refusal"),
+        dialects=SSE,
         expected=says(Block("refusal", "I can't help with that."), finish="refusal"),
     ),
     scenario(
@@ -239,6 +242,7 @@ _COUNTS: tuple[Scenario, ...] = (
         Text(HELLO),
         Usage(input=12, output=7, reasoning=64),
         Finish(),
+        dialects=SSE,
         expected=says(text(HELLO), tokens=Tokens(12, 7, reasoning=64)),
     ),
     scenario(
@@ -303,7 +307,7 @@ _CHOICES: tuple[Scenario, ...] = (
 )
 
 
-def _styled(name: str, style: Style, about: str, *, dialects: tuple[str, ...] = DIALECTS, regular: bool = True) -> Scenario:
+def _styled(name: str, style: Style, about: str, *, dialects: tuple[str, ...] = SSE, regular: bool = True) -> Scenario:
     steps = (Text("Styled ünïcode text."), U, Finish())
     seen = says(text("Styled ünïcode text."))
     return Scenario(name, steps, seen, about, dialects, regular, style=style)
@@ -312,7 +316,7 @@ def _styled(name: str, style: Style, about: str, *, dialects: tuple[str, ...] = 
 _STYLES: tuple[Scenario, ...] = (
     _styled("style-crlf", Style(newline="\r\n"), "lines end in CRLF"),
     _styled("style-cr", Style(newline="\r"), "lines end in CR", regular=False),
-    _styled("style-no-space", Style(space=False), "no space after the colons", dialects=NOT_GEMINI),
+    _styled("style-no-space", Style(space=False), "no space after the colons", dialects=("chat", "messages", "responses")),
     _styled("style-bom", Style(bom=True), "a byte order mark first", regular=False),
     _styled("style-padded", Style(pad=12), "spaces before the last brace, as Anthropic writes them"),
     _styled("style-multiline", Style(lines=True), "JSON over several data lines"),

@@ -28,7 +28,7 @@ import msgspec
 
 from dragoman.testing.view import FinishWord, TroubleWord, View
 
-DIALECTS = ("chat", "messages", "gemini", "responses")
+DIALECTS = ("chat", "messages", "gemini", "responses", "converse")
 """The dialects that the kit speaks today (`voices.VOICES`)."""
 
 

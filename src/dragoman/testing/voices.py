@@ -12,11 +12,13 @@ import msgspec
 from dragoman.testing import (
     judge_chat,
     judge_completions,
+    judge_converse,
     judge_gemini,
     judge_messages,
     judge_responses,
     speak_chat,
     speak_completions,
+    speak_converse,
     speak_gemini,
     speak_messages,
     speak_responses,
@@ -78,6 +80,17 @@ def _hears_responses(method: str, path: str, body: Mapping[str, Any] | None) -> 
     return Ask(_model_of(body), body.get("stream") is True)
 
 
+_CONVERSE_PATH = re.compile(r"/model/(.+)/(converse|converse-stream)$")
+
+
+def _hears_converse(method: str, path: str, body: Mapping[str, Any] | None) -> Ask | None:
+    """The model and whether to stream stand in the path."""
+    found = _CONVERSE_PATH.search(path)
+    if method != "POST" or found is None or body is None:
+        return None
+    return Ask(found[1], found[2] == "converse-stream")
+
+
 VOICES: dict[str, Voice] = {
     "chat": Voice("chat", _hears_chat, speak_chat.render, judge_chat.fold_chat, judge_chat.read_chat),
     "messages": Voice(
@@ -86,6 +99,9 @@ VOICES: dict[str, Voice] = {
     "gemini": Voice("gemini", _hears_gemini, speak_gemini.render, judge_gemini.fold_gemini, judge_gemini.read_gemini),
     "responses": Voice(
         "responses", _hears_responses, speak_responses.render, judge_responses.fold_responses, judge_responses.read_responses
+    ),
+    "converse": Voice(
+        "converse", _hears_converse, speak_converse.render, judge_converse.fold_converse, judge_converse.read_converse
     ),
     "completions": Voice(
         "completions",

@@ -174,7 +174,7 @@ class MessagesEncoding:
             moved += others
         if result.is_error:
             # Gemini's callers say it by another key, deep within the result.
-            key = "is_error" if self.request.dialect != "gemini" else None
+            key = "is_error" if self.request.dialect == "messages" else None
             self.ledger.add(result.at, key, "said in words", "degraded")
             if not texts:
                 texts.append({"type": "text", "text": "Error"})

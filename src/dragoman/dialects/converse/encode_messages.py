@@ -113,10 +113,13 @@ class MessagesEncoding:
 
     def system_turn(self, message: Message, out: list[Block], *, fits: bool) -> None:
         texts = [part for part in message.parts if isinstance(part, Text) and part.text.strip()]
+        rest = [part for part in message.parts if not isinstance(part, Text)]
         inline = self.target.profile.inline_system and fits and bool(out) and out[-1]["role"] == "user"
         if self.native or (inline and texts):
             blocks = self.blocks(message.parts if self.native else list[Part](texts))
             out.append({"role": "system", "content": blocks or [{"text": _NO_TEXT}]})
+            for part in () if self.native else rest:
+                self.ledger.add(part.at, None, "instructions hold only text", "lost")
             return
         self.system.extend(texts)
         self.ledger.add(message.at, None, "moved to the end of the instructions before the conversation", "degraded")
@@ -288,8 +291,14 @@ class MessagesEncoding:
             if arguments is None:
                 arguments = mended_object(part.arguments)
                 self.ledger.add(part.at, None, "arguments that are no JSON object are sent as far as they are", "degraded")
-        native: Block = {"toolUseId": legal_id(part.id), "name": part.name, "input": arguments}
+        native: Block = {"toolUseId": self.call_id(part.id, part), "name": part.name, "input": arguments}
         return self.dressed({"toolUse": native}, part, part.cache, native)
+
+    def call_id(self, given: str, part: Node) -> str:
+        legal = legal_id(given)
+        if legal != given:
+            self.ledger.add(part.at, None, "the call's id is none here; a hash of it is sent", "info")
+        return legal
 
     def result(self, part: ToolResult) -> list[Block]:
         content: list[Block] = []
@@ -301,7 +310,7 @@ class MessagesEncoding:
                 content += [block for block in self.part(inner) if "cachePoint" not in block]
                 self.unmarkable(inner)
         content = [block if _fits_result(block) else {"text": "[omitted]"} for block in content]
-        native: Block = {"toolUseId": legal_id(part.call_id), "content": content or [{"text": _NO_RESULT}]}
+        native: Block = {"toolUseId": self.call_id(part.call_id, part), "content": content or [{"text": _NO_RESULT}]}
         if part.is_error:
             native["status"] = "error"
         if part.name is not None:

@@ -126,8 +126,8 @@ class _Encoding:
         if not self.native:
             self.ledger.extras(choice)
         if not callable_:
-            if choice.mode != "none":
-                self.ledger.add(choice.at, None, "there is no tool to choose", "info")
+            what = "told by leaving the tools out" if choice.mode == "none" else "there is no tool to choose"
+            self.ledger.add(choice.at, None, what, "info")
             return
         native = self.choice_of(choice)
         if native is not None:
@@ -189,7 +189,8 @@ class _Encoding:
         off = ask.mode == "off" or ask.effort == "none"
         if self.profile.model_fields == "none" or self.profile.thinking == "none":
             self.ledger.add(ask.at, None, "this model is not told how to think", "info" if off else "degraded")
-        elif self.profile.model_fields == "anthropic":
+            self.effort_lost(ask, "this model is not told how to think")
+        elif self.profile.model_fields == "claude":
             self.thinking(ask, body, more, off=off)
         else:
             self.effort(ask, more, off=off)
@@ -202,10 +203,13 @@ class _Encoding:
                 self.ledger.add(ask.at, None, "this model's thinking cannot be turned off", "degraded")
             else:
                 more["thinking"] = {"type": self.profile.thinking_off}
+            if ask.effort != "none":
+                self.effort_lost(ask, "without thinking there is no effort")
             return
         if "toolChoice" in body.get("toolConfig", {}) and "auto" not in body["toolConfig"]["toolChoice"]:
             # The two exclude each other. A call that the program relies on matters more than thinking.
             self.ledger.add(ask.at, None, "a forced call excludes thinking, which was left out", "degraded")
+            self.effort_lost(ask, "left out with the thinking")
             return
         if self.profile.thinking == "budget":
             self.budget(ask, body, more)
@@ -218,22 +222,27 @@ class _Encoding:
             self.ledger.add(ask.at, None, f"effort {effort} is sent as low", "info")
             effort = "low"
         body.setdefault("outputConfig", {})["effort"] = effort
-        if ask.effort is None and ask.budget is not None:
+        if ask.budget is not None:
             at = self.request.paths.get("budget") or ask.at
             self.ledger.add(at, None, f"the budget of tokens is told as effort {effort}", "degraded")
+
+    def effort_lost(self, ask: ReasoningAsk, what: str) -> None:
+        if ask.effort is not None:
+            self.ledger.add(self.request.paths.get("effort") or ask.at, None, what, "info")
 
     def budget(self, ask: ReasoningAsk, body: Block, more: Block) -> None:
         if _answers_unthought_call(body["messages"]):
             self.ledger.add(ask.at, None, "off for this turn: the call being answered came without its thinking", "degraded")
+            self.effort_lost(ask, "left out with the thinking")
             return
         budget = ask.budget or _BUDGET_OF_EFFORT.get(ask.effort or "medium", _BUDGET_OF_EFFORT["medium"])
         if self.request.max_tokens is not None:
             budget = min(budget, self.request.max_tokens - 1)
         if budget < _LEAST_BUDGET:
             self.ledger.add(ask.at, None, f"off: the limit on the answer leaves less than {_LEAST_BUDGET} tokens", "degraded")
+            self.effort_lost(ask, "left out with the thinking")
             return
-        if ask.effort is not None and ask.effort not in {"medium", "high"}:
-            self.lost("effort" if "effort" in self.request.paths else "reasoning", f"told as {budget} tokens", "info")
+        self.effort_lost(ask, f"told as a budget of {budget} tokens")
         more["thinking"] = {"type": "enabled", "budget_tokens": budget}
 
     def effort(self, ask: ReasoningAsk, more: Block, *, off: bool) -> None:
@@ -310,7 +319,7 @@ class _Encoding:
             body["inferenceConfig"] = config
 
     def top_k(self, value: int, more: Block) -> None:
-        if self.profile.model_fields == "anthropic" or self.native:
+        if self.profile.model_fields == "claude" or self.native:
             more["top_k"] = value
         elif self.profile.model_fields == "nova":
             more["inferenceConfig"] = {"topK": value}
@@ -328,7 +337,7 @@ class _Encoding:
         if not stop:
             return
         config["stopSequences"] = stop
-        if self.profile.model_fields == "anthropic" and not self.native:
+        if self.profile.model_fields == "claude" and not self.native:
             # Or nobody would tell which of them it was.
             body["additionalModelResponseFieldPaths"] = [_STOP_SEQUENCE]
 

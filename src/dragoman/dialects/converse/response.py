@@ -139,6 +139,8 @@ def encode_response(response: Response, reply: Reply) -> bytes:
             content.append(block)
             characters += _length(part)
     refused = any(isinstance(part, Refusal) for part in choice.parts)
+    if choice.finish.explanation and not refused:
+        content.append({"text": choice.finish.explanation})
     usage = response.usage or estimated_usage(reply, characters)
     return _encode(
         {

@@ -247,6 +247,10 @@ class StreamEncoder:
         if self._live is not None:
             out += self._close()
         out += self._promote()
+        if event.explanation and not self._refused:
+            # Why the model declined: the API has no other place for it than the text that stands there instead.
+            self._live = _Live(-1, Text(text=""), self._index)
+            out += self._write(Delta(-1, event.explanation)) + self._close()
         out += _write_stop(_encode(stop_fields(event, self._reply, refused=self._refused)))
         usage = event.usage or estimated_usage(self._reply, self._characters)
         return out + _write_metadata(_encode(count_fields(usage)))

@@ -200,7 +200,7 @@ class ItemsEncoding:
         blocks = [block for part in result.parts for block in self._blocks(part)]
         if result.is_error:
             # Gemini's callers say it by another key, deep within the result.
-            key = "is_error" if self.request.dialect != "gemini" else None
+            key = "is_error" if self.request.dialect == "messages" else None
             self.ledger.add(result.at, key, "said in words", "degraded")
             first = blocks[0] if blocks and blocks[0]["type"] == "input_text" else None
             if first is None:
