@@ -14,13 +14,15 @@ import msgspec
 from dragoman.config.resolved import secret_header
 from dragoman.errors import DragomanError, LossRefused
 from dragoman.flow.call import Call
+from dragoman.flow.embedding import estimated, prepared
 from dragoman.flow.envelope import CREDENTIAL_HEADERS
 from dragoman.flow.prepare import addressed, begin, body_for, fitted, refuse_losses, url_for, way
-from dragoman.ir.estimate import input_tokens
+from dragoman.flow.tries import headed
 from dragoman.ir.losses import Ledger, Loss
 from dragoman.ir.usage import Usage
 from dragoman.models.catalogue import catalogue
 from dragoman.models.prices import Cost
+from dragoman.models.tokens import tokens_of_request
 from dragoman.pipeline import Work
 from dragoman.route.target import Endpoint
 from dragoman.secret import mask
@@ -76,14 +78,18 @@ class Explanation(msgspec.Struct, kw_only=True):
     targets: list[Explained]
 
 
-def explaining(price: Pricing) -> Work:
-    """The work that answers a request with its explanation."""
+Explainer: TypeAlias = Callable[[Call, Endpoint, Explained], Awaitable[None]]
+"""Fills in what one endpoint would be sent. Raises what an attempt would end with."""
+
+
+def explaining(price: Pricing, one: Explainer) -> Work:
+    """The work that answers a request with its explanation. `one` is `inference` or `embedding`."""
 
     async def explain(call: Call) -> None:
         call.report.path = f"/v1/explain{call.inbound.path}"
         targets: list[Explained] = []
         for number, endpoint in enumerate(begin(call), 1):
-            target = await explained(call, endpoint, number)
+            target = await explained(call, endpoint, number, one)
             target.cost = await _cost(price, endpoint, target.tokens)
             targets.append(target)
         told = Explanation(dialect=call.dialect.name, model=call.model, stream=call.stream, strict=call.strict, targets=targets)
@@ -93,28 +99,13 @@ def explaining(price: Pricing) -> Work:
     return explain
 
 
-async def explained(call: Call, endpoint: Endpoint, number: int) -> Explained:
-    """What this endpoint would be sent. `begin` must have been called. What it links to is fetched where it would be."""
-    target = Explained(
-        number=number,
-        provider=endpoint.provider,
-        model=endpoint.model,
-        key=endpoint.key,
-        tokens=_tokens(call, endpoint),
-    )
-    ledger = Ledger()
+async def explained(call: Call, endpoint: Endpoint, number: int, one: Explainer) -> Explained:
+    """`begin` must have been called. What the request links to is fetched where it would be."""
+    known = catalogue().find(endpoint.model)
+    nothing = Tokens(input=None, output_most=known.output if known is not None else None)
+    target = Explained(number=number, provider=endpoint.provider, model=endpoint.model, key=endpoint.key, tokens=nothing)
     try:
-        upstream, verbatim = way(call, endpoint)
-        target.dialect, target.tier = upstream.name, "verbatim" if verbatim else "translated"
-        target.url = _shown_url(url_for(call, endpoint, upstream, own_key=True))
-        request = await fitted(call, endpoint, upstream, ledger) if not verbatim and call.has_attachments() else None
-        body = body_for(call, endpoint, upstream, ledger, verbatim=verbatim, request=request)
-        # A verbatim body was never read, so its strings may hold bytes that are no text; the explanation may not.
-        target.body = msgspec.Raw(body.decode("utf-8", "replace").encode())
-        target.losses = ledger.losses
-        url, headers, _ = addressed(call, endpoint, upstream, verbatim=verbatim)
-        target.url, target.headers = _shown_url(url), _shown_headers(headers)
-        refuse_losses(call, endpoint, ledger)
+        await one(call, endpoint, target)
     except LossRefused as error:
         target.verdict, target.error = "refused", error.message
     except DragomanError as error:
@@ -122,15 +113,44 @@ async def explained(call: Call, endpoint: Endpoint, number: int) -> Explained:
     return target
 
 
-def _tokens(call: Call, endpoint: Endpoint) -> Tokens:
-    known = catalogue().find(endpoint.model)
-    limit = known.output if known is not None else None
+async def inference(call: Call, endpoint: Endpoint, target: Explained) -> None:
+    ledger = Ledger()
+    target.tokens = _tokens(call, endpoint, target.tokens.output_most)
+    upstream, verbatim = way(call, endpoint)
+    target.dialect, target.tier = upstream.name, "verbatim" if verbatim else "translated"
+    target.url = _shown_url(url_for(call, endpoint, upstream, own_key=True))
+    request = await fitted(call, endpoint, upstream, ledger) if not verbatim and call.has_attachments() else None
+    body = body_for(call, endpoint, upstream, ledger, verbatim=verbatim, request=request)
+    target.body, target.losses = _shown_body(body), ledger.losses
+    url, headers, _ = addressed(call, endpoint, upstream, verbatim=verbatim)
+    target.url, target.headers = _shown_url(url), _shown_headers(headers)
+    refuse_losses(call, endpoint, ledger)
+
+
+async def embedding(call: Call, endpoint: Endpoint, target: Explained) -> None:
+    """Several bodies, where one is not enough, are shown as a list."""
+    ledger = Ledger()
+    asking = prepared(call, endpoint, ledger)
+    target.dialect, target.tier = asking.upstream.name, "verbatim" if asking.verbatim else "translated"
+    bodies = asking.bodies
+    target.body = _shown_body(bodies[0] if len(bodies) == 1 else b"[" + b",".join(bodies) + b"]")
+    target.losses = ledger.losses
+    url, headers, _ = headed(call, endpoint, asking.url, same=asking.same)
+    target.url, target.headers = _shown_url(url), _shown_headers(headers)
+    request = asking.request
+    if request is None and call.dialect.embeddings is not None:
+        request = call.dialect.embeddings.decode(call.inbound)
+    target.tokens = Tokens(input=estimated(request, endpoint.model) if request is not None else None, output_most=0)
+    refuse_losses(call, endpoint, ledger)
+
+
+def _tokens(call: Call, endpoint: Endpoint, limit: int | None) -> Tokens:
     try:
         request = call.request()
     except DragomanError:
         # What is not understood here may still go through verbatim.
         return Tokens(input=None, output_most=limit)
-    return Tokens(input=input_tokens(request), output_most=request.max_tokens or limit)
+    return Tokens(input=tokens_of_request(request, endpoint.model), output_most=request.max_tokens or limit)
 
 
 async def _cost(price: Pricing, endpoint: Endpoint, tokens: Tokens) -> Estimate | None:
@@ -144,6 +164,11 @@ async def _cost(price: Pricing, endpoint: Endpoint, tokens: Tokens) -> Estimate 
 
 
 # ---------------------------------------------------------------- without secrets
+
+
+def _shown_body(body: bytes) -> msgspec.Raw:
+    """A verbatim body was never read, so its strings may hold bytes that are no text; the explanation may not."""
+    return msgspec.Raw(body.decode("utf-8", "replace").encode())
 
 
 def _shown_headers(headers: RawHeaders) -> dict[str, str]:

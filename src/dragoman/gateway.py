@@ -31,7 +31,7 @@ from dragoman import __version__
 from dragoman.dialects.base import Dialect, ModelCard
 from dragoman.envelopes import enclosing
 from dragoman.errors import BodyTooLarge, DragomanError, Internal, MalformedBody, UnknownModel, UnknownRoute
-from dragoman.explain import Pricing, explaining
+from dragoman.explain import Pricing, embedding, explaining, inference
 from dragoman.flow.access import KeyRing
 from dragoman.flow.call import Core, Report
 from dragoman.flow.counting import count
@@ -89,7 +89,8 @@ class Gateway:
         self._works["/v1/chat/completions/input_tokens"] = core.dialects["chat"], count
         self._works["/v1/embeddings"] = core.dialects["chat"], embed
         self._works |= {path: (asking(core.dialects["chat"], default), serve) for path, default in SURFACE.items()}
-        self._explain = explaining(site.price)
+        self._explain = explaining(site.price, inference)
+        self._explain_vectors = explaining(site.price, embedding)
         self._uninferred: set[Work] = {count, serve}
         if site.stored is not None:
             stored, responses = site.stored, core.dialects["responses"]
@@ -172,7 +173,7 @@ class Gateway:
         found = self._work(inner, asked)
         if found is None or found[1] in self._uninferred:
             raise UnknownRoute(f"nothing is inferred at {inner}, so there is nothing to explain")
-        return asked, (found[0], self._explain)
+        return asked, (found[0], self._explain_vectors if found[1] is embed else self._explain)
 
     def _named_dialect(self, inbound: Inbound) -> tuple[Dialect, Inbound]:
         """The dialect of `?dialect=`, and the request without that: it is not for a provider's eyes."""

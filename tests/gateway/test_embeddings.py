@@ -384,3 +384,19 @@ def test_the_local_model_embeds_a_page_and_chats_beside_it(local: Served) -> Non
         assert gpt.embeddings.create(model="local", input="word " * 700).usage.prompt_tokens > 700
         ask: Any = [{"role": "user", "content": "Hi"}]
         assert gpt.chat.completions.create(model="local", max_tokens=3, messages=ask).choices
+
+
+def test_it_is_explained_what_would_be_sent(gateway: Served, scripted: ThreadedUpstream) -> None:
+    before = len(scripted.requests)
+    body = {"model": "chain", "input": ["a b c", "d"], "dimensions": 8, "user": "u"}
+    said = post(gateway, "/v1/explain/v1/embeddings", body)
+    none, _, verbatim, translated = said.json["targets"]
+    assert (none["verdict"], none["error"]) == ("failed", "the provider messages has no embeddings")
+    assert (verbatim["tier"], verbatim["body"]) == ("verbatim", {**body, "model": "scenario:http-503"})
+    assert (translated["tier"], translated["dialect"], translated["tokens"]["input"]) == ("translated", "gemini", 4)
+    assert translated["url"].endswith("/v1beta/models/m:batchEmbedContents")
+    assert [one["outputDimensionality"] for one in translated["body"]["requests"]] == [8, 8]
+    assert [(loss["path"], loss["severity"]) for loss in translated["losses"]] == [("user", "info")]
+    (several,) = post(gateway, "/v1/explain/v1/embeddings", {"model": "few/m", "input": ["x"] * 5}).json["targets"]
+    assert [len(one["input"]) for one in several["body"]] == [3, 2]
+    assert len(scripted.requests) == before

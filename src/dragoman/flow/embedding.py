@@ -38,16 +38,50 @@ async def embed(call: Call) -> None:
     await tried(call, endpoints, _attempt)
 
 
+class Asking(msgspec.Struct):
+    """What goes to one endpoint. `same`: in the caller's own shape. `parts` are the inputs of each of the bodies; there are
+    none where the body goes verbatim, and `request` is None then."""
+
+    upstream: Dialect
+    theirs: Embeddings
+    verbatim: bool
+    same: bool
+    url: str
+    bodies: list[bytes]
+    parts: list[Embedding] = []
+    request: Embedding | None = None
+
+
+def prepared(call: Call, endpoint: Endpoint, ledger: Ledger) -> Asking:
+    """Raises `UpstreamRefused`, `MalformedBody` and `LossRefused`."""
+    upstream, theirs, verbatim = way(call, endpoint)
+    ours = call.dialect.embeddings
+    assert ours is not None
+    url, same = endpoint.urls[upstream.name], theirs is ours
+    if verbatim:
+        body = call.inbound.body
+        if endpoint.model != call.model:
+            body = theirs.renamed(body, endpoint.model)
+        url = theirs.address(url, endpoint.model, theirs.single(call.inbound))
+        return Asking(upstream, theirs, verbatim, same, url, [body])
+    request = ours.decode(call.inbound)
+    parts = list(parts_of(request, endpoint.profile.embed_most))
+    bodies = [body_for(part, theirs, endpoint, ledger) for part in parts]
+    url = theirs.address(url, endpoint.model, request.single)
+    return Asking(upstream, theirs, verbatim, same, url, bodies, parts, request)
+
+
 async def _attempt(call: Call, attempt: Attempt) -> Outcome:
     endpoint, report = attempt.endpoint, call.report
-    upstream, theirs, verbatim = way(call, endpoint)
-    report.provider, report.target, report.upstream_dialect = endpoint.provider, endpoint.model, upstream.name
-    report.tier = "verbatim" if verbatim else "translated"
+    report.provider, report.target = endpoint.provider, endpoint.model
     report.usage = None
     report.ledger = ledger = Ledger()
-    if verbatim:
-        return await _relay(call, attempt, upstream, theirs, ledger)
-    return await _translate(call, attempt, upstream, theirs, ledger)
+    asking = prepared(call, endpoint, ledger)
+    report.upstream_dialect, report.tier = asking.upstream.name, "verbatim" if asking.verbatim else "translated"
+    if asking.request is None:
+        return await _relay(call, attempt, asking, ledger)
+    refuse_losses(call, endpoint, ledger)
+    return await _translate(call, attempt, asking, asking.request, ledger)
 
 
 def way(call: Call, endpoint: Endpoint) -> tuple[Dialect, Embeddings, bool]:
@@ -72,34 +106,28 @@ def way(call: Call, endpoint: Endpoint) -> tuple[Dialect, Embeddings, bool]:
     )
 
 
-async def _relay(call: Call, attempt: Attempt, upstream: Dialect, theirs: Embeddings, ledger: Ledger) -> Outcome:
-    endpoint, body = attempt.endpoint, call.inbound.body
-    if endpoint.model != call.model:
-        body = theirs.renamed(body, endpoint.model)
+async def _relay(call: Call, attempt: Attempt, asking: Asking, ledger: Ledger) -> Outcome:
     call.answer.headers = notes(call.report.request_id, attempt, ledger, verbatim=True)
-    url = theirs.address(endpoint.urls[upstream.name], endpoint.model, theirs.single(call.inbound))
-    sent, answer = await asked(call, endpoint, upstream, url, body, same=True, verbatim=True, ledger=ledger)
+    sent, answer = await asked(
+        call, attempt.endpoint, asking.upstream, asking.url, asking.bodies[0], same=True, verbatim=True, ledger=ledger
+    )
     if not answer.lstrip().startswith(b"{"):
         raise UpstreamGarbled(f"the answer is not a JSON object: {answer[:80].decode('utf-8', 'replace')!r}")
     call.report.first_byte = call.core.clock.now()
-    call.report.usage = theirs.usage_of(answer)
+    call.report.usage = asking.theirs.usage_of(answer)
     await call.answer.whole(200, response_headers(sent.head), answer)
     return Outcome(committed=True)
 
 
-async def _translate(call: Call, attempt: Attempt, upstream: Dialect, theirs: Embeddings, ledger: Ledger) -> Outcome:
+async def _translate(call: Call, attempt: Attempt, asking: Asking, request: Embedding, ledger: Ledger) -> Outcome:
     endpoint, ours = attempt.endpoint, call.dialect.embeddings
     assert ours is not None
-    request = ours.decode(call.inbound)
-    same = theirs is ours
-    parts = list(parts_of(request, endpoint.profile.embed_most))
-    bodies = [body_for(part, theirs, endpoint, ledger) for part in parts]
-    refuse_losses(call, endpoint, ledger)
-    url = theirs.address(endpoint.urls[upstream.name], endpoint.model, request.single)
     answer = Embedded([], 0, endpoint.model)
-    for part, body in zip(parts, bodies, strict=True):
-        _, said = await asked(call, endpoint, upstream, url, body, same=same, verbatim=False, ledger=ledger)
-        found = theirs.decode_embedded(said, endpoint.issuer)
+    for part, body in zip(asking.parts, asking.bodies, strict=True):
+        _, said = await asked(
+            call, endpoint, asking.upstream, asking.url, body, same=asking.same, verbatim=False, ledger=ledger
+        )
+        found = asking.theirs.decode_embedded(said, endpoint.issuer)
         if len(found.vectors) != len(part.inputs):
             what = f"{len(found.vectors)} vectors came for {len(part.inputs)} inputs"
             raise UpstreamGarbled(f"the answer does not fit the question: {what}")
@@ -107,7 +135,7 @@ async def _translate(call: Call, attempt: Attempt, upstream: Dialect, theirs: Em
         answer.tokens = None if answer.tokens is None or found.tokens is None else answer.tokens + found.tokens
     counted = answer.tokens is not None
     if answer.tokens is None:
-        answer.tokens = sum(_estimated(one.text or "", one.ids, endpoint.model) for one in request.inputs)
+        answer.tokens = estimated(request, endpoint.model)
     call.report.first_byte = call.core.clock.now()
     call.report.usage = Usage(input=answer.tokens, estimated=not counted)
     call.answer.headers = notes(call.report.request_id, attempt, ledger, verbatim=False)
@@ -155,5 +183,6 @@ def _cut(vector: list[float], length: int) -> list[float]:
     return [value / norm for value in kept] if norm else kept
 
 
-def _estimated(text: str, ids: list[int] | None, model: str) -> int:
-    return len(ids) if ids is not None else tokens_of_text(text, model)
+def estimated(request: Embedding, model: str) -> int:
+    """Tokens of all inputs, where nobody has counted."""
+    return sum(len(one.ids) if one.ids is not None else tokens_of_text(one.text or "", model) for one in request.inputs)

@@ -95,11 +95,7 @@ async def asked(
 ) -> tuple[Sent, bytes]:
     """Send the body, read all of the answer. `same`: in the caller's own dialect, so that its headers and its query go along;
     `verbatim`: and in the caller's own bytes. Raises whatever the provider refuses or breaks."""
-    first = endpoint.provider == call.first
-    headers, own_key = request_headers(call.inbound, endpoint, call.report.caller, verbatim=same, first=first)
-    if same:
-        query = without_key(call.inbound.query) if own_key else call.inbound.query
-        url = joined(url, query.decode("latin-1"))
+    url, headers, own_key = headed(call, endpoint, url, same=same)
     request = UpstreamRequest(method="POST", url=url, headers=headers, body=body, timeouts=endpoint.timeouts)
     exchange = await call.core.transport.open(request, call.wait())
     try:
@@ -115,6 +111,17 @@ async def asked(
     if upstream.error_in_body(answer):
         raise sent.refusal(0, answer)
     return sent, answer
+
+
+def headed(call: Call, endpoint: Endpoint, url: str, *, same: bool) -> tuple[str, RawHeaders, bool]:
+    """The URL with what the caller's query says, the headers, and whether the credential among them is the gateway's own.
+    Raises `NoCredential`."""
+    first = endpoint.provider == call.first
+    headers, own_key = request_headers(call.inbound, endpoint, call.report.caller, verbatim=same, first=first)
+    if same:
+        query = without_key(call.inbound.query) if own_key else call.inbound.query
+        url = joined(url, query.decode("latin-1"))
+    return url, headers, own_key
 
 
 def unreadable(sent: Sent) -> UpstreamGarbled | None:

@@ -268,7 +268,8 @@ def _word_counts(text: str) -> Iterator[float]:
         if len(word) <= 2 or (word.lower() in words and not (len(word) > 3 and word.isupper())):
             known += number
         else:
-            unknown += number
+            # A long one falls apart all along.
+            unknown += number * (len(word) // 6 if len(word) > 12 else 1)
             letters += number * len(word)
     yield from (known, unknown, letters)
 
