@@ -194,6 +194,9 @@ class Gateway:
         if isinstance(out, _Watched) and out.started:
             out.abort()
             return
+        if not isinstance(out, _Watched) and (envelope := enclosing(inbound)) is not None:
+            # A driver refuses by itself whom it need not hear out.
+            out = envelope.close(out, self.core.clock)
         request_id = self._new_id()
         dialect = self._dialect_of(inbound)
         told = dialect.encode_error(error, request_id)

@@ -357,6 +357,14 @@ def test_a_clouds_own_credential_is_no_key_and_goes_nowhere(gateway: Served, scr
         assert not any(name.startswith(("x-amz-", "x-amzn-")) for name, _ in sent.headers)
 
 
+@pytest.mark.parametrize("driver", ["asgi", "native"])
+def test_a_stranger_is_told_so_in_awss_words(driver: str) -> None:
+    with serving({"keys": [KEY]}, driver=driver) as served:
+        answer = httpx.post(f"{served.url}/model/claude-m/invoke", json={}, headers={"authorization": "Bearer wrong"})
+    assert (answer.status_code, answer.headers["x-amzn-errortype"]) == (401, "UnrecognizedClientException")
+    assert answer.json()["message"] == answer.json()["error"]["message"]
+
+
 def test_a_clouds_credential_never_stands_in_for_a_missing_key(gateway: Served, scripted: ThreadedUpstream) -> None:
     before = len(scripted.requests)
     with (
