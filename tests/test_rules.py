@@ -109,6 +109,7 @@ def test_no_dialect_knows_another() -> None:
                 "openai_usage",
                 "pairing",
                 "raw",
+                "sealing",
             }
             if (
                 parts[:2] == ["dragoman", "dialects"]

@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from dragoman.dialects.sealing import Sealing
 from dragoman.errors import DragomanError, UpstreamError
 from dragoman.ir.embedding import Embedded, Embedding
 from dragoman.ir.events import Event, Response
@@ -187,6 +188,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     body with status 200 is an error all the same (no JSON at all is for the decoder to judge). `usage_of(head, tail)` reads
     usage off a verbatim stream's or body's ends.
     `scrub(body, issuer)` takes our carriers out of a body that otherwise goes through in its own dialect.
+    `sealing`: how sealed state is found in its bodies, where they may go through verbatim.
     `encode_models(cards, query)` is a page of the model list. `id_prefix` begins the id of an answer that came without one,
     `tool_names` is the longest name of a tool that it takes. `stream_type` is the media type of its streams; one whose `ping`
     is empty cannot be interrupted. `framing` is how its streams are cut into events.
@@ -215,6 +217,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     ping: bytes
     usage_of: Callable[[bytes, bytes], Usage | None]
     scrub: Callable[[bytes, str], bytes]
+    sealing: Sealing | None = None
     id_prefix: str = ""
     tool_names: int = 128
     stream_type: bytes = b"text/event-stream; charset=utf-8"

@@ -11,6 +11,7 @@ from dragoman.dialects.chat.decode_request import decode_request
 from dragoman.dialects.chat.encode_request import encode_request
 from dragoman.dialects.chat.errors import decode_error, encode_error, stream_error
 from dragoman.dialects.chat.response import decode_response, encode_response
+from dragoman.dialects.chat.sealed import SEALING
 from dragoman.dialects.chat.stream_decoder import StreamDecoder
 from dragoman.dialects.chat.stream_encoder import PING, StreamEncoder
 from dragoman.dialects.chat.verbatim import ends, error_in_body, scrub, sniff, usage_of
@@ -35,6 +36,7 @@ CHAT = Dialect(
     ping=PING,
     usage_of=usage_of,
     scrub=scrub,
+    sealing=SEALING,
     id_prefix="chatcmpl-",
     tool_names=64,
     forms=Forms(images="urls", pdfs="bytes", audio=True),

@@ -18,6 +18,7 @@ from dragoman.dialects.gemini.encode_request import encode_request
 from dragoman.dialects.gemini.errors import decode_error, encode_error, stream_error
 from dragoman.dialects.gemini.models import encode_model, encode_models
 from dragoman.dialects.gemini.response import encode_response
+from dragoman.dialects.gemini.sealed import SEALING
 from dragoman.dialects.gemini.stream_decoder import StreamDecoder, decode_response
 from dragoman.dialects.gemini.stream_encoder import PING, StreamEncoder, array_encoder, array_error
 from dragoman.dialects.gemini.tokens import decode_count, decode_counted, encode_count, encode_counted
@@ -89,6 +90,7 @@ GEMINI = Dialect(
     ping=PING,
     usage_of=usage_of,
     scrub=scrub,
+    sealing=SEALING,
     locate=_locate,
     asked=_asked,
     renamed=_unchanged,

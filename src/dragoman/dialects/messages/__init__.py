@@ -12,6 +12,7 @@ from dragoman.dialects.messages.encode_request import encode_request
 from dragoman.dialects.messages.errors import decode_error, encode_error, stream_error
 from dragoman.dialects.messages.models import encode_model, encode_models
 from dragoman.dialects.messages.response import decode_response, encode_response
+from dragoman.dialects.messages.sealed import SEALING
 from dragoman.dialects.messages.stream_decoder import StreamDecoder
 from dragoman.dialects.messages.stream_encoder import PING, StreamEncoder
 from dragoman.dialects.messages.verbatim import ends, error_in_body, scrub, sniff, usage_of
@@ -34,6 +35,7 @@ MESSAGES = Dialect(
     ping=PING,
     usage_of=usage_of,
     scrub=scrub,
+    sealing=SEALING,
     id_prefix="msg_",
     counting=COUNTING,
     forms=Forms(images="urls", pdfs="urls"),

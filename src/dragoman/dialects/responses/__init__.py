@@ -14,6 +14,7 @@ from dragoman.dialects.responses.encode_request import encode_request
 from dragoman.dialects.responses.errors import decode_error, encode_error, stream_error
 from dragoman.dialects.responses.keeping import asked
 from dragoman.dialects.responses.response import decode_response, encode_response
+from dragoman.dialects.responses.sealed import SEALING
 from dragoman.dialects.responses.stream_decoder import StreamDecoder
 from dragoman.dialects.responses.stream_encoder import PING, StreamEncoder
 from dragoman.dialects.responses.verbatim import ends, error_in_body, scrub, sniff, usage_of
@@ -42,6 +43,7 @@ RESPONSES = Dialect(
     ping=PING,
     usage_of=usage_of,
     scrub=scrub,
+    sealing=SEALING,
     id_prefix="resp_",
     tool_names=64,
     locate=_locate,
