@@ -23,7 +23,8 @@ PATIENCE = 30.0
 
 def read(data: bytes, *, reader: PdfReader | None = None, pictures: bool = False) -> Pages | Unread:
     async def run() -> Pages | Unread:
-        return await (reader or PdfReader()).read(data, PATIENCE, pictures=pictures)
+        (found,) = await (reader or PdfReader()).read([data], PATIENCE, pictures=pictures)
+        return found
 
     return asyncio.run(run())
 
@@ -55,6 +56,15 @@ def test_pages_are_drawn_where_that_is_wanted(pictures: Pictures, pages: list[in
 def test_a_model_that_sees_nothing_gets_no_pictures() -> None:
     found = read(pdf([""]), reader=PdfReader(pictures="always"), pictures=False)
     assert found == Pages((Page(""),), 1)
+
+
+def test_several_are_read_each_by_itself_and_in_order() -> None:
+    async def run() -> list[Pages | Unread]:
+        return await PdfReader().read([pdf(["one"]), b"%PDF-", pdf(["three"])], PATIENCE, pictures=False)
+
+    one, two, three = asyncio.run(run())
+    assert (one, three) == (Pages((Page("one"),), 1), Pages((Page("three"),), 1))
+    assert isinstance(two, Unread)
 
 
 def test_only_the_first_pages_are_read() -> None:
@@ -106,7 +116,7 @@ def test_it_is_stopped_when_nobody_waits_for_it_any_more(tmp_path: Path) -> None
     reader = child(tmp_path, f"open({str(pipe)!r}, 'w').write(str(os.getpid()))\ntime.sleep(60)")
 
     async def run() -> int:
-        work = asyncio.create_task(reader.read(pdf(["x"]), PATIENCE, pictures=False))
+        work = asyncio.create_task(reader.read([pdf(["x"])], PATIENCE, pictures=False))
         async with asyncio.timeout(PATIENCE):
             number = int(await asyncio.to_thread(pipe.read_text))  # returns when the process has written and closed it
         work.cancel()

@@ -72,7 +72,13 @@ def test_base64_in_every_customary_form_becomes_standard_base64(data: bytes) -> 
 
 @pytest.mark.parametrize(
     ("text", "where"),
-    [("aG%k", "'%' at character 2"), ("aGk=aGk=", "'=' at character 3"), ("a", "character 1"), ("aGkü", "'ü' at character 3")],
+    [
+        ("aG%k", "'%' at character 2"),
+        ("aGk=aGk=", "'=' at character 3"),
+        ("_-=x", "'=' at character 2"),
+        ("a", "character 1"),
+        ("aGkü", "'ü' at character 3"),
+    ],
 )
 def test_what_is_no_base64_says_where(text: str, where: str) -> None:
     with pytest.raises(BadBase64, match=where):

@@ -45,8 +45,9 @@ class Reader(Protocol):
         """What is done about pictures of pages where a model sees images."""
         ...
 
-    async def read(self, pdf: bytes, patience: float, *, pictures: bool) -> Pages | Unread:
-        """What a PDF says, within so many seconds. `pictures`: the model sees images. Raises nothing for whatever it is."""
+    async def read(self, pdfs: Sequence[bytes], patience: float, *, pictures: bool) -> list[Pages | Unread]:
+        """What each PDF says, in order, within so many seconds. `pictures`: the model sees images. Raises nothing for whatever
+        is wrong with one."""
         ...
 
 
@@ -100,9 +101,9 @@ class Attachments:
 
     async def _read_pdfs(self, takes: Takes, patience: float, *, pictures: bool) -> None:
         shown = pictures and takes.images != "none"
-        if self._reader is None:
+        blobs = {id(part): blob for part in self.parts if is_pdf(part, blob := self._blobs.get(id(part))) and blob is not None}
+        wanted = {number: blob for number, blob in blobs.items() if (number, shown) not in self._read}
+        if self._reader is None or not wanted:
             return
-        for part in self.parts:
-            blob = self._blobs.get(id(part))
-            if blob is not None and is_pdf(part, blob) and (id(part), shown) not in self._read:
-                self._read[id(part), shown] = await self._reader.read(blob.data, patience, pictures=shown)
+        found = await self._reader.read([blob.data for blob in wanted.values()], patience, pictures=shown)
+        self._read.update(zip(((number, shown) for number in wanted), found, strict=True))

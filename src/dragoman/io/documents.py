@@ -13,6 +13,7 @@ import logging
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -71,11 +72,10 @@ class PdfReader:
         self._child = child
         self._gate = asyncio.Semaphore(_AT_ONCE)
 
-    async def read(self, pdf: bytes, patience: float, *, pictures: bool) -> Pages | Unread:
+    async def read(self, pdfs: Sequence[bytes], patience: float, *, pictures: bool) -> list[Pages | Unread]:
         """See `flow.attachments.Reader`."""
         if not is_installed():
-            return Unread(_MISSING, missing=True)
-        seconds = min(self._timeout, patience)
+            return [Unread(_MISSING, missing=True)] * len(pdfs)
         settings: dict[str, Any] = {
             "paths": sys.path,
             "pictures": self.pictures if pictures else "never",
@@ -84,14 +84,21 @@ class PdfReader:
             "most_pictures": _MOST_PICTURES,
             "side": _SIDE,
             "memory": self._memory,
-            "seconds": seconds,
+            "seconds": min(self._timeout, patience),
         }
-        async with self._gate:
-            run = _Run(self._child, json.dumps(settings).encode() + b"\n" + pdf, seconds + _WORST_START)
-            try:
+        head = json.dumps(settings).encode() + b"\n"
+        until = asyncio.get_running_loop().time() + patience
+        return list(await asyncio.gather(*(self._one(head + pdf, settings["seconds"], until) for pdf in pdfs)))
+
+    async def _one(self, data: bytes, seconds: float, until: float) -> Pages | Unread:
+        run = _Run(self._child, data, seconds + _WORST_START)
+        try:
+            async with asyncio.timeout_at(until), self._gate:
                 return run.outcome(await asyncio.to_thread(run), seconds)
-            finally:
-                run.stop()
+        except TimeoutError:
+            return Unread("could not be read in time")
+        finally:
+            run.stop()
 
 
 class _Run:

@@ -202,7 +202,8 @@ def _webp(data: bytes) -> tuple[int, int] | None:
 # ---------------------------------------------------------------- base64
 
 _WHITE = re.compile(r"\s+")
-_STRANGE = re.compile(r"[^A-Za-z0-9+/]")
+_STRANGE = re.compile(r"[^A-Za-z0-9+/_\-=\s]|=(?=\s*[^=\s])")
+"""Also a padding that is not at the end."""
 _URL_SAFE = str.maketrans("-_", "+/")
 
 
@@ -213,13 +214,10 @@ def from_base64(text: str) -> tuple[bytes, str]:
         return binascii.a2b_base64(text, strict_mode=True), text
     except (ValueError, UnicodeEncodeError):
         pass
-    plain = _WHITE.sub("", text).translate(_URL_SAFE)
-    plain = plain.rstrip("=")
-    strange = _STRANGE.search(plain)
+    strange = _STRANGE.search(text)
     if strange is not None:
-        # Where it stands in what the caller wrote.
-        at = next((at for at, char in enumerate(text) if not char.isspace() and char not in "-_" and _STRANGE.match(char)), 0)
-        raise BadBase64(f"this is not base64: {strange[0]!r} at character {at}")
+        raise BadBase64(f"this is not base64: {strange[0]!r} at character {strange.start()}")
+    plain = _WHITE.sub("", text).translate(_URL_SAFE).rstrip("=")
     if len(plain) % 4 == 1:
         raise BadBase64(f"this is not base64: it breaks off at character {len(text)}, in the middle of a byte")
     plain += "=" * (-len(plain) % 4)
