@@ -45,6 +45,31 @@ def test_provider_and_model_always_reach_that_provider_as_that_model(model: str,
     assert names(config_with("openai", "groq", "gemini"), model) == [target]
 
 
+BEDROCKS = "us.anthropic.claude-haiku-4-5-20251001-v1:0"
+
+
+@pytest.mark.parametrize(
+    ("text", "model", "target"),
+    [
+        ("", BEDROCKS, "anthropic/claude-haiku-4-5-20251001"),
+        ("", "claude-haiku-4-5@20251001", "anthropic/claude-haiku-4-5-20251001"),
+        ("", "arn:aws:bedrock:us-east-1:1:inference-profile/" + BEDROCKS, "anthropic/claude-haiku-4-5-20251001"),
+        ("models: {claude-haiku-4-5-20251001: openai/x}", BEDROCKS, "openai/x"),
+        ("models: {claude-*: openai/*}", BEDROCKS, "openai/claude-haiku-4-5-20251001"),
+        ("models: {'*': anthropic/*}", BEDROCKS, "anthropic/claude-haiku-4-5-20251001"),
+        ("models: {us.anthropic.*: openai/*}", BEDROCKS, "openai/claude-haiku-4-5-20251001-v1:0"),
+        (f"models: {{'{BEDROCKS}': openai/exact, claude-*: openai/*}}", BEDROCKS, "openai/exact"),
+    ],
+)
+def test_a_clouds_name_leads_where_its_makers_does_unless_it_is_named_itself(text: str, model: str, target: str) -> None:
+    assert names(config_with("anthropic", "openai", text=text), model) == [target]
+
+
+def test_a_clouds_name_of_nobody_knows_what_is_told_as_it_was_said() -> None:
+    with pytest.raises(UnknownModel, match=r"eu\.meta\.llama9-v1:0"):
+        config_with("openai").route("eu.meta.llama9-v1:0")
+
+
 def test_a_provider_without_a_key_can_be_named_for_a_caller_who_brings_one() -> None:
     (target,) = config_with().route("anthropic/claude-opus-5-5")
     assert target.provider.credentials == ()

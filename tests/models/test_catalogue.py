@@ -8,10 +8,33 @@ import sys
 
 import pytest
 
-from dragoman.models.catalogue import catalogue
+from dragoman.models.catalogue import catalogue, plain_name
 from dragoman.providers.table import TABLE
 
 MODELS = catalogue().models
+
+
+@pytest.mark.parametrize(
+    ("spelling", "plain"),
+    [
+        ("us.anthropic.claude-sonnet-4-5-20250929-v1:0", "claude-sonnet-4-5-20250929"),
+        ("us-gov.anthropic.claude-sonnet-4-5-20250929-v1:0:200k", "claude-sonnet-4-5-20250929"),
+        ("global.anthropic.claude-opus-5-5", "claude-opus-5-5"),
+        ("anthropic.claude-opus-4-6-v1", "claude-opus-4-6"),
+        ("arn:aws:bedrock:us-east-1:1:inference-profile/us.anthropic.claude-opus-4-6-v1:0", "claude-opus-4-6"),
+        ("arn:aws-us-gov:bedrock:us-gov-west-1::foundation-model/anthropic.claude-opus-4-6-v1", "claude-opus-4-6"),
+        ("arn:aws:bedrock:us-east-1:1:application-inference-profile/abc123", None),
+        ("claude-sonnet-4-5@20250929", "claude-sonnet-4-5-20250929"),
+        ("claude-opus-4-6@default", "claude-opus-4-6"),
+        ("claude-opus-4-6", None),
+        ("gpt-5.4", None),
+        ("anthropic/claude-opus-5.5", None),
+        ("qwen3.8-max", None),
+        ("llama3.2:3b", None),
+    ],
+)
+def test_a_clouds_name_comes_to_its_makers_own(spelling: str, plain: str | None) -> None:
+    assert plain_name(spelling) == plain
 
 
 def test_there_are_more_than_a_hundred_models_of_many_makers() -> None:

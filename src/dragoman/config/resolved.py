@@ -373,7 +373,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         if plain is None or plain in above or self._listed(name) is not None:
             return None
         pattern = self._pattern(name, above)
-        return None if pattern is not None and captured(pattern.name, plain) is None else plain
+        if pattern is None:
+            return plain
+        homes = [self.provider(target.provider) for target in pattern.targets if target.provider is not None]
+        # Who speaks Converse is Bedrock, and knows its models by no other names.
+        at_home = any(home is not None and home.dialect == "converse" for home in homes)
+        return None if at_home or captured(pattern.name, plain) is None else plain
 
     def _spelled(self, name: str, plain: str, above: tuple[str, ...], settings: _Settings) -> Iterator[TargetConfig]:
         """`plain` is what a cloud's name comes to. An error speaks of the name that the caller knows."""
