@@ -92,11 +92,11 @@ def test_what_cannot_be_read_says_why(data: bytes, why: str) -> None:
 @pytest.mark.parametrize(
     ("code", "why"),
     [
-        ("os.kill(os.getpid(), signal.SIGSEGV)", "made to break its readers"),
-        ("os._exit(0)", "made to break its readers"),
-        ("print('not JSON')", "made to break its readers"),
+        ("os.kill(os.getpid(), signal.SIGSEGV)", "more time or memory than there is"),
+        ("os._exit(0)", "more time or memory than there is"),
+        ("print('not JSON')", "more time or memory than there is"),
         ("sys.stdout.write('{\"count\": 1}')", ""),
-        ("raise MemoryError", "made to break its readers"),
+        ("raise MemoryError", "more time or memory than there is"),
     ],
 )
 def test_whatever_its_process_does_is_an_answer(tmp_path: Path, code: str, why: str) -> None:

@@ -152,7 +152,7 @@ class _Run:
             answer = _answer.decode(head)
         except msgspec.DecodeError:
             log.warning("the process that reads PDF documents ended with %d", code)
-            return Unread("could not be read: it is broken, or made to break its readers")
+            return Unread("could not be read: it is broken, or takes more time or memory than there is for it")
         match answer.error:
             case "":
                 return _pages(answer, pictures)
