@@ -641,3 +641,36 @@ def test_ids_and_methods_that_are_none(gateway: Served, gpt: openai.OpenAI) -> N
         body = json.dumps({"model": "chat/say", "input": "x", **wrong}).encode()
         said = say(gateway, "POST", "/v1/responses", [JSON, SHOWN], body)
         assert (said.status, said.json["error"]["param"]) == (400, next(iter(wrong)))
+
+
+def test_who_brings_a_provider_key_of_their_own_is_an_owner_of_their_own(
+    config: dict[str, Any], scripted: ThreadedUpstream
+) -> None:
+    providers = {"mine": {"dialect": "responses", "base_url": f"{scripted.url}/v1", "credentials": "caller"}}
+    with serving({"providers": providers, "store": {"path": ":memory:"}}) as served:
+        with client(served, "sk-of-carol-0123") as carol:
+            own_id = carol.responses.create(model="mine/say", input="x").id
+            carol.responses.retrieve(own_id)
+            assert dict(scripted.requests[-1].headers)["authorization"] == "Bearer sk-of-carol-0123"
+        with client(served, "sk-of-dave-01234") as dave, pytest.raises(openai.NotFoundError):
+            dave.responses.retrieve(own_id)
+
+
+def test_half_a_character_in_an_answer_does_not_keep_it_from_being_kept(config: dict[str, Any]) -> None:
+    answer = (
+        rb'{"id":"resp_half","object":"response","status":"completed","model":"x","output":[{"type":"message","id":"msg_1",'
+    )
+    answer += (
+        rb'"role":"assistant","content":[{"type":"output_text","text":"Half \ud83d of it","annotations":[]}]}],"usage":null}'
+    )
+    with ScriptedUpstream.in_thread() as odd:
+        odd.on("/responses", 200, answer, [("content-type", "application/json")])
+        plain = {"dialect": "responses", "base_url": f"{odd.url}/v1", "api_key": "sk-1", "profile": {"keeps_responses": False}}
+        with serving({**config, "providers": {"odd": plain}, "models": {}}) as served:
+            body = json.dumps({"model": "odd/x", "input": "x"}).encode()
+            assert say(served, "POST", "/v1/responses", [JSON, SHOWN], body).body == answer
+            kept = say(served, "GET", "/v1/responses/resp_half", [SHOWN]).json
+            assert kept["output"][0]["content"][0]["text"] == "Half \ufffd of it"
+            more = json.dumps({"model": "odd/x", "input": "y", "previous_response_id": "resp_half"}).encode()
+            assert say(served, "POST", "/v1/responses", [JSON, SHOWN], more).status == 200
+            assert "Half \ufffd of it" in told(odd)

@@ -126,7 +126,8 @@ class Keeping:
         known = await self.shelf.items(self.caller, named) if named and self.shelf is not None else {}
         if not items and not known:
             return
-        self.told()  # a mistake in the caller's own items is told by their own places
+        # First without what came before: a mistake in the caller's own items is told by their own places.
+        self._told = self.call.dialect.decode_request(self._original.body)
         whole = [known.get(forms.reference(item) or "", (item, "")) for item in own]
         self._own = len(items)
         self.issuers = [*issuers, *(issuer for _, issuer in whole)]
@@ -167,10 +168,8 @@ class Keeping:
 
     def told(self) -> Request:
         if self._told is None:
-            request = self.call.dialect.decode_request(self._original.body)
-            if self.shelf is None:
-                request.store = False
-            self._told = request
+            request = self.call.request()
+            self._told = request if self.shelf is not None else msgspec.structs.replace(request, store=False)
         return self._told
 
     def sent(self, request: Request, *, native: bool) -> Request:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeAlias
 
-from dragoman.dialects.responses.keeping import ending, id_of, id_within
+from dragoman.dialects.responses.keeping import ending, id_of, id_within, sound
 from dragoman.errors import DragomanError
 from dragoman.wire.http import Outbound
 from dragoman.wire.sse import SseParser
@@ -73,11 +73,12 @@ class Recorder:
         await self._out.finish(data if told is None else told)
 
     async def _finish_whole(self, head: tuple[int, list[tuple[bytes, bytes]]], body: bytes) -> None:
-        own_id = id_of(body)
+        kept = sound(body)
+        own_id = id_of(kept)
         status, headers = head
         if own_id:
             try:
-                await self._whole(own_id, b"" if self._there() else body)
+                await self._whole(own_id, b"" if self._there() else kept)
             except DragomanError as error:
                 status, headers, body = self._refusal(error, False)
         await self._out.start(status, headers)

@@ -20,6 +20,7 @@ from dragoman.ir.losses import Ledger, Loss
 from dragoman.ir.request import Reasoning, Request, Seal
 from dragoman.wire.body import Peek, fields_of, malformed
 from dragoman.wire.http import Inbound
+from dragoman.wire.json import clean, loads
 from dragoman.wire.sse import Frame
 
 Block = dict[str, Any]
@@ -49,7 +50,6 @@ class _Event(msgspec.Struct):
 class _Head(msgspec.Struct):
     id: Any = None
     status: Any = None
-    output: Any = None
 
 
 _asked = msgspec.json.Decoder(Asked)
@@ -183,14 +183,25 @@ def ending(frame: Frame) -> bytes | None:
         return None
     if not frame.event and b'"response.' not in frame.data[:200]:
         return None
-    event = _read(_event, frame.data)
+    event = _read(_event, sound(frame.data))
     return bytes(event.response) if event is not None and event.type in _ENDS else None
 
 
 def id_within(frame: Frame) -> str:
     """The answer's id in an event about the whole answer; empty in any other."""
-    event = _read(_event, frame.data) if b'"response"' in frame.data else None
+    event = _read(_event, sound(frame.data)) if b'"response"' in frame.data else None
     return id_of(bytes(event.response)) if event is not None else ""
+
+
+def sound(data: bytes) -> bytes:
+    """JSON that can be read again, of what a provider wrote: half characters and numbers that are none are mended. What is no
+    JSON at all stays as it is."""
+    if _read(_head, data) is not None:
+        return data
+    try:
+        return _encode(clean(loads(data)))
+    except ValueError:
+        return data
 
 
 def id_of(response: bytes) -> str:
