@@ -304,6 +304,7 @@ _ROWS: tuple[Provider, ...] = (
         root="https://openrouter.ai/api",
         env=("OPENROUTER_API_KEY",),
         profile=Profile(
+            keeps_responses=False,
             cache_marks="cache_control",
             reasoning="reasoning",
             reasoning_replay="reasoning_details",
@@ -367,6 +368,7 @@ _ROWS: tuple[Provider, ...] = (
         root="https://api.groq.com",
         env=("GROQ_API_KEY",),
         profile=Profile(
+            keeps_responses=False,
             max_tokens_field="max_completion_tokens",
             max_stop=4,
             # "Will result in a 400 error": https://console.groq.com/docs/openai#currently-unsupported-openai-features
@@ -441,7 +443,13 @@ _ROWS: tuple[Provider, ...] = (
         env=("MOONSHOT_API_KEY", "MOONSHOTAI_API_KEY"),
         # Kimi K3 takes an effort at the top level; the K2 models a `thinking` object. Sampling is fixed: any other
         # temperature is a 400. https://platform.kimi.ai/docs/guide/use-reasoning-effort
-        profile=Profile(reasoning_replay="reasoning_content", forced_tools=False, max_stop=5, max_output_tokens=32_768),
+        profile=Profile(
+            keeps_responses=False,
+            reasoning_replay="reasoning_content",
+            forced_tools=False,
+            max_stop=5,
+            max_output_tokens=32_768,
+        ),
         quirks=(
             ("kimi-*", {"sampling": False}),
             ("kimi-k2*", {"reasoning": "thinking"}),
@@ -841,7 +849,7 @@ _ROWS: tuple[Provider, ...] = (
         env=("OLLAMA_API_KEY",),
         # `tool_choice` is not among the fields it reads. https://docs.ollama.com/api/openai-compatibility
         # https://docs.ollama.com/api/openai-compatibility: images as base64 only, no documents
-        profile=Profile(forced_tools=False, images="bytes", pdfs="none"),
+        profile=Profile(keeps_responses=False, forced_tools=False, images="bytes", pdfs="none"),
         docs="https://docs.ollama.com",
     ),
     Provider(
@@ -856,7 +864,7 @@ _ROWS: tuple[Provider, ...] = (
         },
         local=True,
         env=("VLLM_API_KEY",),
-        profile=Profile(extra_sampling=True, pdfs="none"),
+        profile=Profile(keeps_responses=False, extra_sampling=True, pdfs="none"),
         docs="https://docs.vllm.ai",
         aka=("hosted_vllm",),
     ),
@@ -888,7 +896,7 @@ _ROWS: tuple[Provider, ...] = (
         },
         local=True,
         env=("LLAMACPP_API_KEY",),
-        profile=Profile(extra_sampling=True, reasoning_replay="reasoning_content", pdfs="none"),
+        profile=Profile(keeps_responses=False, extra_sampling=True, reasoning_replay="reasoning_content", pdfs="none"),
         counts=("chat", "messages", "responses"),
         docs="https://github.com/ggml-org/llama.cpp/tree/master/tools/server",
         aka=("llama.cpp", "llama-cpp", "llama_cpp"),
@@ -905,7 +913,7 @@ _ROWS: tuple[Provider, ...] = (
         },
         local=True,
         env=("SGLANG_API_KEY",),
-        profile=Profile(extra_sampling=True, pdfs="none"),
+        profile=Profile(keeps_responses=False, extra_sampling=True, pdfs="none"),
         docs="https://docs.sglang.io",
     ),
 )
