@@ -65,6 +65,17 @@ def test_a_clouds_name_leads_where_its_makers_does_unless_it_is_named_itself(tex
     assert names(config_with("anthropic", "openai", text=text), model) == [target]
 
 
+def test_a_clouds_name_stays_with_that_cloud_where_it_is_ready() -> None:
+    env = {"AWS_BEARER_TOKEN_BEDROCK": "bedrock-api-key-0123456789", **KEYS["anthropic"], "DASHSCOPE_API_KEY": "sk-0123456789abc"}
+    config = load("", ".yaml", env, "gateway.yaml")
+    arn = "arn:aws:bedrock:us-east-1:1:application-inference-profile/abc123"
+    for name in (BEDROCKS, arn, "qwen.qwen3-32b-v1:0", "global.anthropic.claude-opus-5-5"):
+        assert names(config, name) == [f"bedrock/{name}"]
+    assert names(config, "claude-haiku-4-5@20251001") == ["anthropic/claude-haiku-4-5-20251001"]
+    caught = load("models: {'*': bedrock/*}", ".yaml", env, "gateway.yaml")
+    assert names(caught, BEDROCKS) == [f"bedrock/{BEDROCKS}"]
+
+
 def test_a_clouds_name_of_nobody_knows_what_is_told_as_it_was_said() -> None:
     with pytest.raises(UnknownModel, match=r"eu\.meta\.llama9-v1:0"):
         config_with("openai").route("eu.meta.llama9-v1:0")

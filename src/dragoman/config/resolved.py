@@ -5,7 +5,7 @@ How a name is understood, first rule that fits:
     1  a name under `models`                            its chain of targets
     2  an alias (`big`, `small` unless given)           what it stands for
     3  provider/model, or provider:model                that provider, with everything after the first mark
-    4  a name as Bedrock or Vertex spells it            its maker's own name, by these rules
+    4  a name as Bedrock or Vertex spells it            that cloud, if it is ready; or its maker's own name, by these rules
     5  a pattern under `models` (claude-*)              its chain; the longest pattern wins
     6  a name in exactly one ready provider's list      that provider
     7  the beginning of a known family (claude-, gpt-)  its provider, or an aggregator that stands in for it
@@ -343,6 +343,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             yield from self._chain(alias, (*above, name), settings)
         elif (named := self._named(name)) is not None:
             yield self._target(*named, settings)
+        elif (home := self._home(name, above)) is not None:
+            yield self._target(home, name, settings)
         elif (plain := self._plain(name, above)) is not None:
             yield from self._spelled(name, plain, (*above, name), settings)
         elif (pattern := self._pattern(name, above)) is not None:
@@ -366,6 +368,16 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             if provider is None:
                 raise self._unknown(f"{target.provider}/{wanted}")
             yield self._target(provider, wanted, own)
+
+    def _home(self, name: str, above: tuple[str, ...]) -> ProviderConfig | None:
+        """The cloud that knows a model by this name, where it can be asked and no pattern says otherwise."""
+        if plain_name(name) is None and not name.startswith("arn:"):
+            return None
+        for provider in self.providers.values():
+            known = provider.dialect == "converse" and provider.row.family
+            if known and (provider.ready or provider.explicit) and re.match(known, name.lower()):
+                return provider if self._pattern(name, above) is None else None
+        return None
 
     def _plain(self, name: str, above: tuple[str, ...]) -> str | None:
         """The maker's name of a model that a cloud spells its own way; None where nobody has a use for that."""
