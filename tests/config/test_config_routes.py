@@ -66,7 +66,8 @@ def test_a_clouds_name_leads_where_its_makers_does_unless_it_is_named_itself(tex
 
 
 def test_a_clouds_name_stays_with_that_cloud_where_it_is_ready() -> None:
-    env = {"AWS_BEARER_TOKEN_BEDROCK": "bedrock-api-key-0123456789", **KEYS["anthropic"], "DASHSCOPE_API_KEY": "sk-0123456789abc"}
+    keys = {"AWS_BEARER_TOKEN_BEDROCK": "bedrock-api-key-0123456789", "DASHSCOPE_API_KEY": "sk-0123456789abc"}
+    env = {**keys, **KEYS["anthropic"]}
     config = load("", ".yaml", env, "gateway.yaml")
     arn = "arn:aws:bedrock:us-east-1:1:application-inference-profile/abc123"
     for name in (BEDROCKS, arn, "qwen.qwen3-32b-v1:0", "global.anthropic.claude-opus-5-5"):

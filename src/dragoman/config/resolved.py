@@ -387,7 +387,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         pattern = self._pattern(name, above)
         if pattern is None:
             return plain
-        homes = [self.provider(target.provider) for target in pattern.targets if target.provider is not None]
+        homes = [self.provider(target.provider or target.model.partition("/")[0]) for target in pattern.targets]
         # Who speaks Converse is Bedrock, and knows its models by no other names.
         at_home = any(home is not None and home.dialect == "converse" for home in homes)
         return None if at_home or captured(pattern.name, plain) is None else plain
