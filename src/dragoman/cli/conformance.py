@@ -62,6 +62,9 @@ def run(options: argparse.Namespace) -> int:
         battery.chosen(options.only)
     except LookupError as error:
         raise Failure(str(error.args[0]), 2) from None
+    for file in filter(None, (options.json, options.html)):
+        if not Path(file).absolute().parent.is_dir():
+            raise Failure(f"{file} cannot be written: there is no such folder", 2)
     progress = matrix.TerminalProgress(sys.stderr)
     report = asyncio.run(_judged(options, clients, upstreams, progress))
     progress.clear()

@@ -339,10 +339,28 @@ def _case(
     )  # fmt: skip
 
 
+def _others() -> Iterator[Case]:
+    """What else of the kit breaks."""
+    told = {*_HTTP, *_MIDWAY, *(case.id for case in _IN_200), "http-429-quota"}
+    for name, one in SCENARIOS.items():
+        if one.expected is not None and one.expected.error is not None and name not in told:
+            words = one.about or name.replace("-", " ")
+            yield Case(
+                id=name,
+                group="errors",
+                title=words[0].upper() + words[1:],
+                judge=_breaks(one),
+                modes=("unary", "stream") if one.unary else ("stream",),
+                upstreams=frozenset(one.dialects),
+                elsewhere=not one.regular,
+            )
+
+
 CASES: tuple[Case, ...] = (
     *_statuses(),
     *_IN_200,
     *_midway(),
+    *_others(),
     _case(
         "retry-after",
         "errors",
