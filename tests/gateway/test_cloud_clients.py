@@ -39,7 +39,7 @@ from tests.serving import Served, serving
 
 KEY = "gw-key-0123456789"
 OWN = {"x-dragoman-key": KEY}
-UPSTREAMS = ("messages", "chat", "gemini")
+UPSTREAMS = ("messages", "chat", "gemini", "converse")
 
 WEATHER = scenario(
     "cloud-weather",
