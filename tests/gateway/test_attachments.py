@@ -47,7 +47,7 @@ def gateway(scripted: ThreadedUpstream) -> Iterator[Served]:
             "reads": provider("chat", profile={"pdfs": "none", "images": "bytes"}),
             "blind": provider("chat", profile={"pdfs": "none", "images": "none", "audio": False}),
             "small": provider("messages", profile={"image_bytes": 100, "pdf_bytes": 100}),
-            "chat-2": provider("chat"),
+            "hears": provider("responses", profile={"audio": True}),
         },
         "models": {
             "listener": {"targets": ["chat/m"], "input": ["text", "audio"]},
@@ -404,6 +404,14 @@ def test_sound_goes_where_it_is_heard(gateway: Served, scripted: ThreadedUpstrea
         else:
             assert said.header("x-dragoman-losses") == "1; contents[0].parts[1] lost"
             assert "[audio omitted]" in json.dumps(parts(scripted))
+
+
+def test_a_server_of_responses_that_hears_is_told_by_its_profile(gateway: Served, scripted: ThreadedUpstream) -> None:
+    inner = {"data": files.text_of(files.WAV), "format": "wav"}
+    sound = {"type": "input_audio", "input_audio": inner}
+    assert chat(gateway, "responses/m", sound).header("x-dragoman-losses") == "1; messages[0].content[1] lost"
+    assert chat(gateway, "hears/m", sound).header("x-dragoman-losses") is None
+    assert parts(scripted)[-1] == sound
 
 
 def test_what_goes_verbatim_is_not_looked_into(gateway: Served, scripted: ThreadedUpstream) -> None:
