@@ -20,6 +20,7 @@ from dragoman.dialects.base import Dialect
 from dragoman.errors import DragomanError, UpstreamGarbled
 from dragoman.flow.answer import Answer
 from dragoman.flow.call import Call, Core, Report, Sent, Verbatim, body_of, head_of, reply_for
+from dragoman.flow.continuity import witness_of
 from dragoman.flow.envelope import Caller, response_headers
 from dragoman.flow.prepare import addressed, begin, body_for, fitted, refuse_losses, way
 from dragoman.flow.streams import relay, translate
@@ -91,6 +92,8 @@ async def _attempt(call: Call, attempt: Attempt) -> Outcome:
     report.usage = None
     report.ledger = ledger = Ledger()
     request = await fitted(call, endpoint, upstream, ledger) if not verbatim and call.has_attachments() else None
+    if not verbatim and call.core.continuity is not None:
+        request = await call.core.continuity.recall(call, endpoint, upstream, request)
     body = body_for(call, endpoint, upstream, ledger, verbatim=verbatim, request=request)
     refuse_losses(call, endpoint, ledger)
     url, headers, own_key = addressed(call, endpoint, upstream, verbatim=verbatim)
@@ -139,6 +142,9 @@ async def _whole(call: Call, sent: Sent) -> Outcome:
         if not body.lstrip().startswith(b"{"):
             return Outcome(UpstreamGarbled(f"the answer is not a JSON object: {body[:80].decode('utf-8', 'replace')!r}"))
         call.report.usage = sent.upstream.usage_of(body, b"")
+        witness = witness_of(call, sent.upstream, sent.endpoint)
+        if witness is not None:
+            witness(body)
         await call.answer.whole(200, response_headers(sent.head), body)
         return Outcome(committed=True)
     return await _answer(call, sent, sent.upstream.decode_response(body, sent.endpoint.issuer))
@@ -157,6 +163,9 @@ async def _answer(call: Call, sent: Sent, response: Response) -> Outcome:
     """A whole answer in the caller's dialect, as a stream if that was asked for."""
     reply = reply_for(call, sent)
     answer = call.answer
+    continuity = call.core.continuity
+    if continuity is not None and continuity.keeps(call):
+        await continuity.remember(call, response, sent.ledger)
     response = restored(response, call.names)
     call.report.usage = response.usage
     if call.stream:

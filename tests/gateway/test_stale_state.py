@@ -76,10 +76,21 @@ def test_what_a_provider_no_longer_takes_is_left_out(
 def test_it_is_tried_once_and_no_more(
     gateway: Served, scripted: ThreadedUpstream, dialect: str, refusal: dict[str, Any]
 ) -> None:
+    scripted.script(THINKS)
+    turns = history(gateway, f"{dialect}/m")
     scripted.script(scenario("stale", HttpError(400, body=json.dumps(refusal).encode())), default=True)
-    said = chat(gateway, f"{dialect}/m")
+    said = chat(gateway, f"{dialect}/m", *turns)
     assert said.status == 400
-    assert len(scripted.requests) == 2
+    assert len(scripted.requests) == 3
+
+
+@pytest.mark.parametrize(("dialect", "refusal"), REFUSALS)
+def test_without_anything_sealed_there_is_nothing_to_leave_out(
+    gateway: Served, scripted: ThreadedUpstream, dialect: str, refusal: dict[str, Any]
+) -> None:
+    scripted.script(scenario("stale", HttpError(400, body=json.dumps(refusal).encode())), default=True)
+    assert chat(gateway, f"{dialect}/m").status == 400
+    assert len(scripted.requests) == 1
 
 
 def test_any_other_refusal_is_not_repeated(gateway: Served, scripted: ThreadedUpstream) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import msgspec
 
@@ -22,6 +22,10 @@ from dragoman.route.target import Endpoint, Route
 from dragoman.secret import mask
 from dragoman.wire.body import Peek
 from dragoman.wire.http import Clock, Exchange, Head, Inbound, RawHeaders, Transport
+
+if TYPE_CHECKING:
+    from dragoman.flow.continuity import Continuity
+    from dragoman.flow.turns import Turn
 
 _BODY_MOST = 512 * 1024 * 1024
 _LEAST_KEY = 6
@@ -59,7 +63,8 @@ class Report(msgspec.Struct, kw_only=True):
 
 class Core(msgspec.Struct, kw_only=True):
     """What the pipeline is given. `route` raises `UnknownModel`; `new_id` gives 24 random letters and digits;
-    `ping_every` is in seconds. `fetcher` None: nothing is fetched that a request links to; `reader` None: no PDF is read."""
+    `ping_every` is in seconds. `fetcher` None: nothing is fetched that a request links to; `reader` None: no PDF is read.
+    `continuity` None: nobody looks after what is sealed but the carriers."""
 
     transport: Transport
     dialects: Mapping[str, Dialect]
@@ -70,6 +75,7 @@ class Core(msgspec.Struct, kw_only=True):
     ping_every: float = 15.0
     fetcher: Fetcher | None = None
     reader: Reader | None = None
+    continuity: Continuity | None = None
 
 
 class Kept(Protocol):
@@ -120,10 +126,11 @@ class Call:
         "kept",
         "model",
         "names",
+        "recalled",
         "report",
         "stream",
         "strict",
-        "unsealed",
+        "stripped",
     )
 
     def __init__(self, core: Core, dialect: Dialect, inbound: Inbound, answer: Answer, report: Report) -> None:
@@ -133,6 +140,10 @@ class Call:
         self.answer = answer
         self.report = report
         self.model = ""
+        self.recalled: dict[int, Turn] | None = None
+        """What the vault held of earlier answers, by the position of the message; None: it has not been asked."""
+        self.stripped = False
+        """The endpoint has refused what is sealed in the request, and is asked once more without it."""
         self.kept: Kept | None = None
         self.endpoint: Endpoint | None = None
         """The one that is being tried, or has answered."""
@@ -142,8 +153,6 @@ class Call:
         """Tool names that were made to fit the target, and what they stand for."""
         self.stream = False
         self.strict = False
-        self.unsealed = False
-        """The provider is told nothing of what it sealed: it does not take it any longer."""
         self.deadline = 0.0
         self._decoded: Request | None = None
         self._seen: Peek | None = None
@@ -258,10 +267,13 @@ class Verbatim(UpstreamRefused):
 
 
 def untouched(call: Call, endpoint: Endpoint) -> bytes:
-    """The caller's own bytes, with the model's name swapped and our carriers taken out where there are any."""
+    """The caller's own bytes, with the model's name swapped, and our carriers and what another provider sealed taken out where
+    there are any."""
     body = call.inbound.body
     if carrier.carries(body):
         body = call.dialect.scrub(body, endpoint.issuer)
+    if call.core.continuity is not None:
+        body = call.core.continuity.own(call, endpoint, body)
     return body if endpoint.model == call.model else call.dialect.renamed(body, endpoint.model)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dragoman.dialects.base import Dialect, Target
 from dragoman.errors import LossRefused, UpstreamUnreachable
 from dragoman.flow.call import Call, untouched
+from dragoman.flow.continuity import unsealed
 from dragoman.flow.envelope import brings_own, request_headers, without_key
 from dragoman.ir.losses import Ledger
 from dragoman.ir.names import fit
@@ -59,9 +60,12 @@ def body_for(
     `MalformedBody`."""
     if verbatim:
         return untouched(call, endpoint)
-    request, call.names = fit(request or call.request(), upstream.tool_names)
+    request = request or call.request()
+    if call.stripped:
+        request = unsealed(request, ledger)
+    request, call.names = fit(request, upstream.tool_names)
     # Sealed state of another issuer is left out: where all of it must be, nobody is the issuer.
-    target = Target(endpoint.model, "" if call.unsealed else endpoint.issuer, endpoint.profile)
+    target = Target(endpoint.model, endpoint.issuer, endpoint.profile)
     if call.kept is None:
         return upstream.encode_request(request, target, ledger)
     body = upstream.encode_request(call.kept.sent(request, native=upstream is call.dialect), target, ledger)

@@ -14,9 +14,10 @@ import msgspec
 from dragoman.dialects.base import Reply
 from dragoman.errors import DragomanError, UpstreamError, UpstreamGarbled
 from dragoman.flow.call import Call, Sent, next_chunk, reply_for
+from dragoman.flow.continuity import witness_of
 from dragoman.flow.envelope import response_headers
 from dragoman.ir.estimate import tokens_of
-from dragoman.ir.events import Delta, Event, Fault, Finish, Open, Sealed, Start
+from dragoman.ir.events import Delta, Event, Fault, Finish, Open, Sealed, Start, fold
 from dragoman.ir.names import restored_event
 from dragoman.ir.request import Reasoning, Refusal, Text
 from dragoman.ir.usage import Usage
@@ -51,10 +52,13 @@ async def relay(call: Call, sent: Sent) -> Outcome:
     aligner, chunk, ready, recent = upstream.framing.aligner(), held, b"", b"\n"
     ended = False
     failure: DragomanError | None = None
+    witness = witness_of(call, upstream, sent.endpoint)
     try:
         while chunk:
             ready = aligner.feed(chunk)
             if ready:
+                if witness is not None:
+                    witness(ready)
                 answer.torn = not aligner.between
                 # The last event may be larger: in Responses it holds the whole answer, and all tools of the request.
                 recent = (recent + ready)[-_RECENT:] if len(ready) < _RECENT else b"\n" + ready
@@ -147,6 +151,8 @@ async def translate(call: Call, sent: Sent) -> Outcome:
     reply = reply_for(call, sent)
     encoder = call.dialect.stream_encoder(reply)
     parser, decoder = sent.upstream.framing.parser(), sent.upstream.stream_decoder(sent.endpoint.issuer)
+    continuity = call.core.continuity
+    whole: list[Event] | None = [] if continuity is not None and continuity.keeps(call) else None
     out: list[bytes] = []
     usage: Usage | None = None
     said = 0
@@ -161,6 +167,8 @@ async def translate(call: Call, sent: Sent) -> Outcome:
             if not chunk:
                 events += decoder.end()
             fault = events.pop() if events and isinstance(events[-1], Fault) else None
+            if whole is not None:
+                whole += events
             for event in events:
                 if type(event) is Delta:
                     said += len(event.text)
@@ -183,6 +191,8 @@ async def translate(call: Call, sent: Sent) -> Outcome:
                 return Outcome(fault.error, committed=shown)
     finally:
         report.usage = usage if over and usage is not None else _so_far(usage, reply, said)
+    if whole is not None and continuity is not None and any(map(_seals, whole)):
+        await continuity.remember(call, fold(whole), sent.ledger)
     ended = not chunk or await _more(sent.exchange, _MOMENT) == b""
     await answer.finish(b"".join(out))
     if not ended:
@@ -202,6 +212,10 @@ def _so_far(counted: Usage | None, reply: Reply, said: int) -> Usage:
     if counted is None:
         return Usage(input=reply.input_estimate, output=output, estimated=True)
     return msgspec.structs.replace(counted, output=max(counted.output, output), estimated=True)
+
+
+def _seals(event: Event) -> bool:
+    return type(event) is Sealed or (type(event) is Open and type(event.part) is Reasoning and event.part.seal is not None)
 
 
 def _shows(event: Event) -> bool:

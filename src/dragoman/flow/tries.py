@@ -7,13 +7,13 @@ asked       one question, one whole answer
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeAlias
 
 from dragoman.dialects.base import Dialect
 from dragoman.errors import DragomanError, UpstreamError, UpstreamGarbled
 from dragoman.flow.call import Call, Sent, body_of, head_of
+from dragoman.flow.continuity import refused
 from dragoman.flow.envelope import request_headers, without_key
 from dragoman.flow.prepare import joined
 from dragoman.ir.losses import Ledger
@@ -31,10 +31,8 @@ async def tried(call: Call, endpoints: Sequence[Endpoint], one: Try) -> None:
     attempt = next(plan)
     while True:
         outcome = await _outcome(call, attempt, one)
-        if stale(call, outcome):
-            call.unsealed = True
-            outcome = await _outcome(call, attempt, one)
-            call.unsealed = False
+        if outcome.error is not None and refused(call, attempt.endpoint, outcome):
+            outcome = await _without_seals(call, attempt, one, outcome.error)
         if isinstance(outcome.error, UpstreamError) and not outcome.error.provider:
             outcome.error.provider = attempt.endpoint.provider
         try:
@@ -53,18 +51,16 @@ async def _outcome(call: Call, attempt: Attempt, one: Try) -> Outcome:
         return Outcome(error, committed=call.answer.content)
 
 
-# OpenAI says it by its code, the others in words: "Invalid `signature` in `thinking` block", "Thought signature is not valid".
-_STALE_CODE = "invalid_encrypted_content"
-_STALE_WORDS = re.compile(r"invalid\W+signature\W+in\W+thinking|thought.?signature is not valid", re.IGNORECASE)
-
-
-def stale(call: Call, outcome: Outcome) -> bool:
-    """Whether the provider refused what it has sealed itself: a key was rotated, an account changed. Without it the question
-    can be answered all the same. Only where the gateway writes the body."""
-    error = outcome.error
-    if error is None or outcome.committed or error.status != 400 or call.report.tier != "translated":
-        return False
-    return error.code == _STALE_CODE or bool(_STALE_WORDS.search(error.message))
+async def _without_seals(call: Call, attempt: Attempt, one: Try, first: DragomanError) -> Outcome:
+    """The same endpoint once more, without the sealed state that it has refused: a key was rotated, an account changed, or
+    the client brought along what another has sealed. The question can be answered all the same."""
+    call.stripped = True
+    try:
+        outcome = await _outcome(call, attempt, one)
+    finally:
+        call.stripped = False
+    outcome.note = f" (without what is sealed in the request, which it refused: {first.status} {first.message})"
+    return outcome
 
 
 def notes(request_id: str, attempt: Attempt, ledger: Ledger, *, verbatim: bool) -> RawHeaders:

@@ -19,6 +19,7 @@ from dragoman.dialects import EVERY
 from dragoman.dialects.base import ModelCard
 from dragoman.flow.access import KeyRing
 from dragoman.flow.call import Core, Report
+from dragoman.flow.continuity import Continuity, Witness
 from dragoman.gateway import Gateway, Site
 from dragoman.io.clock import SystemClock, new_id
 from dragoman.io.documents import PdfReader
@@ -67,6 +68,7 @@ class Engine:
             ping_every=config.server.ping,
             fetcher=self.fetcher,
             reader=_reader(config.documents),
+            continuity=Continuity(Witness(_contested(self.config))),
         )
         self.workshop = TaskWorkshop()
         self.stored = Stored(core, self.store, config.store.ttl, self.workshop)
@@ -304,3 +306,12 @@ def observe(report: Report) -> None:
         parent_agent=session.get("parent_agent"),
     )
     logs.write(log, line)
+
+
+def _contested(config: Config) -> list[str]:
+    """The dialects that providers of more than one issuer speak."""
+    issuers: dict[str, set[str]] = {}
+    for provider in config.providers.values():
+        for dialect in provider.row.dialects():
+            issuers.setdefault(dialect, set()).add(provider.issuer or provider.name)
+    return [dialect for dialect, names in issuers.items() if len(names) > 1]

@@ -31,10 +31,11 @@ class Attempt(msgspec.Struct):
 
 class Outcome(msgspec.Struct):
     """How an attempt ended. `error` None: the caller has its answer. `committed`: the caller has seen part of an answer, so
-    no other target may be tried, whatever went wrong."""
+    no other target may be tried, whatever went wrong. `note` stands in the trail beside how it ended."""
 
     error: DragomanError | None = None
     committed: bool = False
+    note: str = ""
 
 
 class Verdict(msgspec.Struct):
@@ -52,10 +53,10 @@ def chain(endpoints: Sequence[Endpoint]) -> Generator[Attempt, Outcome, Verdict]
     for number, endpoint in enumerate(endpoints, 1):
         outcome = yield Attempt(endpoint, number)
         if outcome.error is None:
-            trail.append(f"{endpoint.label}: ok")
+            trail.append(f"{endpoint.label}: ok{outcome.note}")
             return Verdict(None, outcome.committed, trail)
         errors.append(outcome.error)
-        trail.append(f"{endpoint.label}: {outcome.error.status} {outcome.error.message}")
+        trail.append(f"{endpoint.label}: {outcome.error.status} {outcome.error.message}{outcome.note}")
         # What one target cannot be told, the next perhaps can.
         another = outcome.error.retryable or isinstance(outcome.error, LossRefused)
         if outcome.committed or not another:

@@ -81,4 +81,4 @@ def _bare(call: Any, foreign: Foreign) -> bool:
     return True
 
 
-SEALING = Sealing((_DETAILS, _SIGNATURE), values_of(_VALUES), _without)
+SEALING = Sealing((_DETAILS, _SIGNATURE), values_of(_VALUES), _without, customary=False)
