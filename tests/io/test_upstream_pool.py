@@ -125,6 +125,23 @@ def test_a_connection_the_server_closed_while_idle_is_noticed_at_once(run: Run) 
     run(scenario())
 
 
+@pytest.mark.parametrize(("said", "connections"), [(b"timeout=1, max=100", 2), (b"timeout=60", 1), (b"max=5", 1)])
+def test_a_connection_is_not_used_any_more_shortly_before_the_server_would_close_it(
+    run: Run, said: bytes, connections: int
+) -> None:
+    async def scenario() -> None:
+        raw = answer(b"ok", extra=b"Connection: keep-alive\r\nKeep-Alive: %b\r\n" % said)
+        async with Peer(always(raw)) as peer, client() as transport:
+            await fetch(transport, post(peer.url("/")))
+            [pool] = transport._pools.values()
+            [connection] = pool._idle
+            connection.idle_since -= 0.9  # as if so much time had passed
+            await fetch(transport, post(peer.url("/")))
+            assert peer.connections == connections
+
+    run(scenario())
+
+
 def test_an_unasked_answer_on_an_idle_connection_is_never_taken_for_the_next_one(run: Run) -> None:
     async def script(wire: Wire) -> None:
         await wire.request()

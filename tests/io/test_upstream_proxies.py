@@ -68,7 +68,8 @@ def test_loopback_hosts_are_reached_directly_unless_told_otherwise(host: str) ->
 @pytest.mark.parametrize(
     "url",
     [
-        "socks5://user:sk-secret@p.test",
+        "socks4://user:sk-secret@p.test",
+        "socks5://:sk-secret@p.test",
         "http://user:sk-secret@",
         "http://user:p@sk-secret:p:port",
         "http://[sk-secret",
@@ -82,7 +83,20 @@ def test_a_proxy_that_cannot_be_used_is_told_at_once_and_without_its_password(ur
 
 
 def test_a_socks_proxy_that_nobody_would_use_is_no_error() -> None:
-    assert chosen({**PROXY, "ALL_PROXY": "socks5://p.test"}) == "proxy.test:3128"
+    assert chosen({**PROXY, "ALL_PROXY": "socks4://p.test"}) == "proxy.test:3128"
+
+
+@pytest.mark.parametrize("scheme", ["socks5", "socks5h"])
+def test_a_socks_proxy_has_its_own_port_and_login(scheme: str) -> None:
+    proxy = Proxies.from_environment({"ALL_PROXY": f"{scheme}://us%40er:p%3Aw@p.test"}).choose("https", "api.test", 443)
+    assert proxy is not None
+    assert (proxy.scheme, proxy.peer, proxy.authorization, proxy.credentials) == (
+        scheme,
+        "p.test:1080",
+        None,
+        (b"us@er", b"p:w"),
+    )
+    assert "p:w" not in repr(proxy)
 
 
 def test_user_information_becomes_authorization_and_is_never_shown() -> None:

@@ -18,7 +18,9 @@ loop's timers once in `wait` seconds and not once for each chunk.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
+import re
 from collections.abc import Callable
 from typing import cast
 
@@ -37,6 +39,8 @@ JOIN_LIMIT = 16 * 1024
 # A timer may fire up to its resolution (a millisecond on uvloop) before the time it was set for.
 _TIMER_SLACK = 0.001
 
+_KEPT_FOR = re.compile(rb"(?i)\btimeout\s*=\s*(\d{1,6})(?!\d)")
+_TRUSTED_PART = 0.8
 _HANGUPS = (ConnectionResetError, BrokenPipeError, ConnectionAbortedError)
 
 
@@ -73,6 +77,7 @@ class Connection(asyncio.Protocol):
         "got_bytes",
         "head",
         "hung_up",
+        "idle_limit",
         "idle_since",
         "peer",
         "resting",
@@ -114,6 +119,8 @@ class Connection(asyncio.Protocol):
         self.ended = False
         self.resting = True
         self.idle_since = 0.0
+        self.idle_limit = math.inf
+        """Seconds that the server keeps it for us, if it has said so, less a margin for what is on its way."""
         self.served = 0
         """Requests begun on it."""
         self.writable = True
@@ -292,6 +299,8 @@ class Connection(asyncio.Protocol):
             self._fail(UpstreamGarbled, f"{self.peer} answered in HTTP/{parser.get_http_version()}, not in HTTP/1.1")
         else:
             self.head = Head(status, headers)
+            if self.served == 1:
+                self._note_idle_limit(headers)
             if self._as_head:
                 # The parser would wait for the body that the length announces: it is of no use after this answer.
                 self.complete = self._parser_is_spent = True
@@ -320,6 +329,12 @@ class Connection(asyncio.Protocol):
             self._fail(UpstreamGarbled, f"{self.peer} switched protocols without being asked")
         elif status < 100:
             self._fail(UpstreamGarbled, f"{self.peer} answered with the status {status}")
+
+    def _note_idle_limit(self, headers: RawHeaders) -> None:
+        """`Keep-Alive: timeout=5, max=100`. Servers say the same each time."""
+        for name, value in headers:
+            if name == b"keep-alive" and (found := _KEPT_FOR.search(value)) is not None:
+                self.idle_limit = int(found[1]) * _TRUSTED_PART
 
     def _spoil(self) -> None:
         """No other request may be written here. What has come of the answer stays good."""

@@ -20,6 +20,7 @@ import httptools
 from dragoman.errors import UpstreamError, UpstreamGarbled, UpstreamUnreachable
 from dragoman.io.connection import HEAD_LIMIT, Connection
 from dragoman.io.proxies import Proxy, host_and_port
+from dragoman.io.socks import open_tunnel
 
 Address = tuple[socket.AddressFamily, tuple[Any, ...]]
 """A family and what `socket.connect` takes in it."""
@@ -58,7 +59,7 @@ class Origin:
 
     @property
     def is_tunnelled(self) -> bool:
-        return self.proxy is not None and self.scheme == "https"
+        return self.proxy is not None and (self.scheme == "https" or self.proxy.is_socks)
 
 
 class Dialer:
@@ -95,7 +96,10 @@ class Dialer:
         sock = await connect_first(await self._addresses(host, port))
         connection = Connection(loop, origin.peer)
         try:
-            if proxy is not None and origin.scheme == "https":
+            if proxy is not None and proxy.is_socks:
+                await open_tunnel(loop, sock, proxy, await self._host_for(proxy, origin), origin.port)
+                await self._wrap(loop, lambda: connection, sock, origin.host if origin.scheme == "https" else None)
+            elif proxy is not None and origin.scheme == "https":
                 await self._tunnel(loop, sock, proxy, origin, connection)
             else:
                 secured = origin.scheme == "https" or (proxy is not None and proxy.scheme == "https")
@@ -114,6 +118,16 @@ class Dialer:
         except ValueError:
             return await self._resolve(host, port)
         return [(socket.AF_INET if address.version == 4 else socket.AF_INET6, (host, port))]
+
+    async def _host_for(self, proxy: Proxy, origin: Origin) -> str:
+        """What a SOCKS proxy is to connect to: the name, or its first address where names are resolved here."""
+        if proxy.scheme == "socks5h":
+            return origin.host
+        try:
+            addresses = await self._addresses(origin.host, origin.port)
+        except socket.gaierror as error:
+            raise UpstreamUnreachable(f"the name {origin.host} could not be resolved: {error.strerror}") from error
+        return str(addresses[0][1][0])
 
     async def _wrap(
         self,

@@ -72,7 +72,7 @@ class Pool:
             connection, _ = idle.popitem()
             if connection.ended:
                 continue
-            if now - connection.idle_since <= self._idle_age:
+            if (idle_for := now - connection.idle_since) <= self._idle_age and idle_for <= connection.idle_limit:
                 return connection
             connection.abort()
         return None

@@ -3,6 +3,9 @@
 The lower-case name wins over the upper-case one, and an empty value switches the proxy off. NO_PROXY is a
 list with commas: `*` for everything, `example.com` or `.example.com` for that host and all below it, an IP
 address, a network such as `10.0.0.0/8`; each but the network may carry a `:port`.
+
+A proxy is `http://`, `https://`, `socks5://` or `socks5h://`. The last one resolves names itself; for `socks5://` they are
+resolved here, as curl has it.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 import base64
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 from urllib.parse import unquote_to_bytes, urlsplit
 
@@ -19,17 +22,25 @@ from dragoman.errors import ConfigError
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-_DEFAULT_PORTS = {"http": 80, "https": 443}
+_DEFAULT_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
+_LONGEST_LOGIN = 255
+"""Bytes that SOCKS has room for, of a user name and of a password."""
 
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """`scheme` says how the proxy itself is spoken to. `authorization` is the value of Proxy-Authorization."""
+    """`scheme` says how the proxy itself is spoken to. `authorization` is the value of Proxy-Authorization, `credentials` are
+    user name and password for SOCKS."""
 
-    scheme: Literal["http", "https"]
+    scheme: Literal["http", "https", "socks5", "socks5h"]
     host: str
     port: int
     authorization: bytes | None = field(default=None, repr=False)
+    credentials: tuple[bytes, bytes] | None = field(default=None, repr=False)
+
+    @property
+    def is_socks(self) -> bool:
+        return self.scheme in {"socks5", "socks5h"}
 
     @property
     def peer(self) -> str:
@@ -96,15 +107,20 @@ def parse_proxy(url: str, source: str) -> Proxy:
         host, port = parts.hostname, parts.port
     except ValueError as error:
         raise ConfigError(f"{source} is not a proxy's URL: {_without_value(error)}") from None
-    if parts.scheme not in ("http", "https"):
-        raise ConfigError(f"{source} asks for a proxy of the kind {parts.scheme!r}; http and https are supported")
+    scheme = parts.scheme
+    if scheme not in ("http", "https", "socks5", "socks5h"):
+        raise ConfigError(f"{source} asks for a proxy of the kind {scheme!r}; http, https, socks5 and socks5h are supported")
     if not host:
         raise ConfigError(f"{source} is not a proxy's URL: it names no host")
-    authorization = None
-    if parts.username is not None:
-        userinfo = unquote_to_bytes(parts.username) + b":" + unquote_to_bytes(parts.password or "")
-        authorization = b"Basic " + base64.b64encode(userinfo)
-    return Proxy("https" if parts.scheme == "https" else "http", host, port or _DEFAULT_PORTS[parts.scheme], authorization)
+    proxy = Proxy(scheme, host, port or _DEFAULT_PORTS[scheme])
+    if parts.username is None:
+        return proxy
+    login = unquote_to_bytes(parts.username), unquote_to_bytes(parts.password or "")
+    if not proxy.is_socks:
+        return replace(proxy, authorization=b"Basic " + base64.b64encode(b":".join(login)))
+    if not all(0 < len(each) <= _LONGEST_LOGIN for each in login):
+        raise ConfigError(f"{source} needs a user name and a password of 1 to {_LONGEST_LOGIN} bytes each, or neither")
+    return replace(proxy, credentials=login)
 
 
 def host_and_port(host: str, port: int) -> str:
