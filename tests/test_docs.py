@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,12 @@ def here(text: str, gateway: Served) -> str:
 def test_every_block_is_of_a_kind_that_is_checked() -> None:
     for page in PAGES:
         for match in FENCE.finditer(page.read_text()):
-            assert match[1] in {"sh", "python", "yaml", "json", "text"}, f"{page.name}: {match[0][:60]}"
+            assert match[1] in {"sh", "python", "yaml", "toml", "json", "text"}, f"{page.name}: {match[0][:60]}"
+
+
+@pytest.mark.parametrize("text", blocks("toml"))
+def test_a_toml_block_is_toml(text: str) -> None:
+    assert tomllib.loads(text)
 
 
 @pytest.mark.parametrize("code", blocks("python"))
