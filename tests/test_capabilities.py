@@ -20,7 +20,7 @@ FAMILIES = {
 
 
 @cache
-def tests_of(path: Path) -> set[str]:
+def names_in(path: Path) -> set[str]:
     """The names of the tests in a file, none if there is no such file."""
     if not path.exists():
         return set()
@@ -44,5 +44,5 @@ def test_a_capability_is_open_or_proven_by_tests_that_exist(capability: str) -> 
     for name in names:
         file, _, test = name.partition("::")
         assert test.startswith("test_")
-        assert test in tests_of(TESTS / file), f"{capability} names a test that does not exist: {name}"
+        assert test in names_in(TESTS / file), f"{capability} names a test that does not exist: {name}"
     assert isinstance(proof.get("left", ""), str)
