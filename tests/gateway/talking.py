@@ -51,7 +51,7 @@ class Said(msgspec.Struct):
         voice = VOICES[dialect]
         return (
             voice.fold(self.body)
-            if (self.header("content-type") or "").startswith("text/event-stream")
+            if (self.header("content-type") or "").startswith(("text/event-stream", "application/vnd.amazon.eventstream"))
             else voice.read(self.body)
         )
 

@@ -37,13 +37,14 @@ class KeyRing:
         """The caller, and the request without the gateway's key. Raises `Unauthenticated`."""
         own = inbound.header(OWN_KEY_HEADER)
         shown = [(name, value) for name, value in inbound.headers if name in CREDENTIAL_HEADERS]
-        if any(value.startswith(_SIGNATURE) for _, value in shown):
+        signed = [value for _, value in shown if value.startswith(_SIGNATURE)]
+        if signed:
             # It is good for the host alone that it was made for.
             shown = [pair for pair in shown if not pair[1].startswith(_SIGNATURE)]
         query, others, in_query = self._from_query(inbound.query)
         if not self._names:
             return inbound, Caller(kept=tuple(shown), queried=others, apart=own is not None)
-        holder = ""
+        holder = self._names.get(_digest(_key_id(signed[0])), "") if signed else ""
         kept: list[tuple[bytes, bytes]] = []
         for pair in shown:
             name = self._names.get(_digest(_bare(pair[1])))
@@ -81,7 +82,7 @@ def _unknown(inbound: Inbound, *, tried: bool) -> str:
     if shown.startswith(_SIGNATURE):
         return (
             "an AWS signature is no key of this gateway, which cannot check it; give one of its keys as a bearer token "
-            "(AWS_BEARER_TOKEN_BEDROCK, or `api_key`), or beside the signature as `x-dragoman-key`"
+            "(AWS_BEARER_TOKEN_BEDROCK, or `api_key`), as AWS_ACCESS_KEY_ID, or beside the signature as `x-dragoman-key`"
         )
     if _bare(shown).startswith(_GOOGLE_TOKEN):
         return (
@@ -96,6 +97,11 @@ def _unknown(inbound: Inbound, *, tried: bool) -> str:
 def _bare(value: bytes) -> bytes:
     value = value.strip()
     return value[7:].strip() if value[:7].lower() == b"bearer " else value
+
+
+def _key_id(signature: bytes) -> bytes:
+    """The access key's id in an AWS signature. AWS's SDKs send a bearer token over TLS only, and an id over anything."""
+    return signature.partition(b"Credential=")[2].partition(b"/")[0]
 
 
 def _digest(key: bytes) -> bytes:
