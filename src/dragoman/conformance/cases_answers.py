@@ -9,9 +9,10 @@ from typing import Any
 import msgspec
 
 from dragoman.conformance.case import Case, Differs, Group, Judge, Mode
-from dragoman.conformance.compare import differences
+from dragoman.conformance.compare import differences, unusable_ids
 from dragoman.conformance.prompt import Prompt, Tool, User
 from dragoman.conformance.seat import Seat
+from dragoman.conformance.titles import title_of
 from dragoman.testing import (
     SCENARIOS,
     Finish,
@@ -166,7 +167,6 @@ _LEFT_OUT = ("text-long", "tools-large-arguments", "endless", "endless-10k")
 """Long in an SDK, and nothing new."""
 _WAITING = ("slow-", "stall-")
 """They wait at gates, and are what `silence` is about."""
-_THINKS = ("thinking", "reasoning", "gemini-")
 
 
 def _group(name: str) -> Group:
@@ -214,10 +214,19 @@ def answers(one: Scenario, *, counts: bool = False) -> Judge:
         got = said.answered()
         seat.view = got
         found = differences(expected, got, seat.dialect, seat.upstream, seat.mode)
+        if one.name in _IDS:
+            found += unusable_ids(got, seat.dialect)
         if found:
             raise Differs(*found)
 
     return judge
+
+
+_IDS = frozenset(
+    {"tools-strange-id", "tools-long-id", "tools-missing-id", "tools-duplicate-id", "gemini-call-without-id"}
+    | {"responses-call-without-id", "responses-call-long-id"}
+)
+"""Cases of the ids themselves."""
 
 
 def _library() -> Iterator[Case]:
@@ -225,7 +234,7 @@ def _library() -> Iterator[Case]:
         expected = one.expected
         if expected is None or expected.error is not None or name in _LEFT_OUT or name.startswith(_WAITING):
             continue
-        beside = NAMED.get(name, Told(_title(one)))
+        beside = NAMED.get(name, Told(title_of(one)))
         modes: tuple[Mode, ...] = ("unary", "stream", "both") if one.unary else ("stream",)
         yield Case(
             id=name,
@@ -239,11 +248,6 @@ def _library() -> Iterator[Case]:
             upstreams=frozenset(one.dialects),
             elsewhere=not one.regular,
         )
-
-
-def _title(one: Scenario) -> str:
-    words = one.about or one.name.replace("-", " ")
-    return words[0].upper() + words[1:]
 
 
 # ---------------------------------------------------------------- cut anywhere

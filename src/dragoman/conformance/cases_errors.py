@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dragoman.conformance.case import Case, Difference, Differs, Group, Mode, demand, expect, shown
 from dragoman.conformance.prompt import Prompt, Tool, User
 from dragoman.conformance.seat import Raised, Said, Seat
+from dragoman.conformance.titles import title_of
 from dragoman.testing import SCENARIOS, Finish, HttpError, Scenario, Text, View, scenario
 from dragoman.testing.library_faults import QUOTA_BODY
 from dragoman.testing.library_text import HELLO, U, says, text
@@ -344,11 +345,10 @@ def _others() -> Iterator[Case]:
     told = {*_HTTP, *_MIDWAY, *(case.id for case in _IN_200), "http-429-quota"}
     for name, one in SCENARIOS.items():
         if one.expected is not None and one.expected.error is not None and name not in told:
-            words = one.about or name.replace("-", " ")
             yield Case(
                 id=name,
                 group="errors",
-                title=words[0].upper() + words[1:],
+                title=title_of(one),
                 judge=_breaks(one),
                 modes=("unary", "stream") if one.unary else ("stream",),
                 upstreams=frozenset(one.dialects),

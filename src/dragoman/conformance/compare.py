@@ -7,6 +7,7 @@ judged by what its client's dialect can say.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from dragoman.conformance.case import Difference, Mode, shown
@@ -77,7 +78,39 @@ def differences(expected: View, got: View, client: str, upstream: str, mode: Mod
         found.append(Difference("how the answer ended", wanted or "not at all", finish or "not at all"))
     if client == "messages" and upstream == client and expected.stop_sequence != got.stop_sequence:
         found.append(Difference("the stop sequence", shown(expected.stop_sequence), shown(got.stop_sequence)))
+    if client == upstream != "chat":
+        # What only this dialect can say, and its client must be told to replay it. (In Chat there is no customary place.)
+        found += _listed("the signatures", *([b.signature for b in one.blocks if b.signature] for one in (expected, got)))
+    found += _listed(
+        "the sources", *([cite.url for b in one.blocks for cite in b.citations if cite.url] for one in (expected, got))
+    )
     return [*found, *_counts(expected, got), *_others(expected, got)]
+
+
+def _listed(what: str, expected: list[str], got: list[str]) -> list[Difference]:
+    return [] if expected == got else [Difference(what, shown(expected), shown(got))]
+
+
+_CALL_ID: dict[str, re.Pattern[str]] = {
+    "messages": re.compile(r"[a-zA-Z0-9_-]+"),
+    "responses": re.compile(r"[a-zA-Z0-9_-]{1,64}"),
+    "chat": re.compile(r".+"),
+}
+"""What a client's API takes back as the id of a call. Gemini's takes none as well."""
+
+
+def unusable_ids(got: View, client: str) -> list[Difference]:
+    """Ids of calls that the client cannot send back: not legal, or not each its own."""
+    ids = [block.id for block in got.calls]
+    legal = _CALL_ID.get(client)
+    found = [
+        Difference("the id of a call", f"what the API takes back: {legal.pattern}", one or "none")
+        for one in ids
+        if legal is not None and not legal.fullmatch(one)
+    ]
+    if legal is not None and len(set(ids)) < len(ids):
+        found.append(Difference("the ids of the calls", "each its own", shown(ids)))
+    return found
 
 
 def _parts(expected: Sequence[Part], got: Sequence[Part]) -> list[Difference]:
