@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,7 +16,7 @@ from google.genai import types
 
 from dragoman.testing import ScriptedUpstream, ThreadedUpstream
 from tests import files
-from tests.gateway.talking import JSON, Said, say
+from tests.gateway.talking import JSON, Said, say, streaming
 from tests.serving import Served, serving
 
 PNG = files.png(3, 2)
@@ -430,3 +431,26 @@ def test_an_explanation_shows_what_would_be_sent(gateway: Served, scripted: Thre
     said = say(gateway, "POST", "/v1/explain/v1/chat/completions", [JSON], json.dumps(body).encode())
     assert said.json["targets"][0]["body"]["contents"][0]["parts"][0]["inlineData"]["data"] == files.text_of(PNG)
     assert sum(request.method == "POST" for request in scripted.requests) == before
+
+
+def test_a_stream_hears_pings_while_something_is_fetched(scripted: ThreadedUpstream) -> None:
+    with socket.socket() as slow:
+        slow.bind(("127.0.0.1", 0))
+        slow.listen(1)
+        url = f"http://127.0.0.1:{slow.getsockname()[1]}/slow.png"
+        provider = {"dialect": "gemini", "base_url": scripted.url, "api_key": "sk-upstream-0123"}
+        config = {"providers": {"gemini": provider}, "fetch": {"allow_private": True}, "server": {"ping": "20ms"}}
+        body = {"model": "gemini/m", "stream": True, "messages": [{"role": "user", "content": [image(url)]}]}
+        with (
+            serving(config) as served,
+            streaming(served, "POST", BOTH["chat"], [JSON], json.dumps(body).encode()) as stream,
+        ):
+            pinged = stream.until(b"\n\n")
+            assert pinged.startswith(b":")
+            connection, _ = slow.accept()
+            with connection:
+                connection.settimeout(5)
+                connection.recv(65536)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(PNG), PNG))
+                assert b"data: [DONE]" in stream.rest().body
+    assert parts(scripted)[-1] == {"inlineData": {"mimeType": "image/png", "data": files.text_of(PNG)}}

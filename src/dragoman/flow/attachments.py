@@ -5,8 +5,10 @@ Two seams, implemented in `io/fetch.py` and `io/documents.py`. A request without
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Literal, Protocol
+
+import msgspec
 
 from dragoman.dialects.base import Dialect
 from dragoman.flow.media import (
@@ -33,8 +35,18 @@ Pictures = Literal["never", "bare", "always"]
 """Of which pages of a PDF pictures are made: of none, of those without a text, of all."""
 
 
+class Meanwhile(msgspec.Struct, frozen=True):
+    """What is done again and again while something else is waited for, each time after so many seconds: a client that hears
+    nothing for long gives up."""
+
+    every: float
+    do: Callable[[], Awaitable[None]]
+
+
 class Fetcher(Protocol):
-    async def fetch(self, urls: Sequence[str], patience: float) -> list[Fetched | Unfetched]:
+    async def fetch(
+        self, urls: Sequence[str], patience: float, meanwhile: Meanwhile | None = None
+    ) -> list[Fetched | Unfetched]:
         """What each URL leads to, in order, within so many seconds. Raises nothing for whatever is wrong with one."""
         ...
 
@@ -45,7 +57,9 @@ class Reader(Protocol):
         """What is done about pictures of pages where a model sees images."""
         ...
 
-    async def read(self, pdfs: Sequence[bytes], patience: float, *, pictures: bool) -> list[Pages | Unread]:
+    async def read(
+        self, pdfs: Sequence[bytes], patience: float, meanwhile: Meanwhile | None = None, *, pictures: bool
+    ) -> list[Pages | Unread]:
         """What each PDF says, in order, within so many seconds. `pictures`: the model sees images. Raises nothing for whatever
         is wrong with one."""
         ...
@@ -65,17 +79,19 @@ class Attachments:
         self._blobs: dict[int, Blob] = {}
         self._read: dict[Key, Pages | Unread] = {}
 
-    async def fit(self, endpoint: Endpoint, upstream: Dialect, ledger: Ledger, patience: float) -> Request:
+    async def fit(
+        self, endpoint: Endpoint, upstream: Dialect, ledger: Ledger, patience: float, meanwhile: Meanwhile | None = None
+    ) -> Request:
         """The request as this target can be told it, with what that cost in the ledger. Raises `MalformedBody` and
         `UnfitMedia`."""
         takes = takes_of(upstream.forms, endpoint)
-        await self._fetch(takes, patience)
+        await self._fetch(takes, patience, meanwhile)
         for part in self.parts:
             if id(part) not in self._blobs and (blob := blob_of(part, self._wanted(part, takes))) is not None:
                 self._blobs[id(part)] = blob
         pictures = self._reader is not None and self._reader.pictures != "never"
         if takes.pdfs == "none":
-            await self._read_pdfs(takes, patience, pictures=pictures)
+            await self._read_pdfs(takes, patience, meanwhile, pictures=pictures)
         blobs = {
             id(part): self._blobs[id(part)]
             for part in self.parts
@@ -87,7 +103,7 @@ class Attachments:
         """What an earlier target had to have fetched does not concern one that fetches it itself."""
         return self._fetched if link_of(part, takes) is not None else {}
 
-    async def _fetch(self, takes: Takes, patience: float) -> None:
+    async def _fetch(self, takes: Takes, patience: float, meanwhile: Meanwhile | None) -> None:
         links = (link_of(part, takes) for part in self.parts)
         urls = [url for url in dict.fromkeys(links) if url is not None and url not in self._fetched]
         if not urls:
@@ -96,14 +112,14 @@ class Attachments:
             off = Unfetched("is not fetched by this gateway, and the target takes it as bytes only")
             self._fetched.update(dict.fromkeys(urls, off))
             return
-        found = await self._fetcher.fetch(urls, patience)
+        found = await self._fetcher.fetch(urls, patience, meanwhile)
         self._fetched.update(zip(urls, found, strict=True))
 
-    async def _read_pdfs(self, takes: Takes, patience: float, *, pictures: bool) -> None:
+    async def _read_pdfs(self, takes: Takes, patience: float, meanwhile: Meanwhile | None, *, pictures: bool) -> None:
         shown = pictures and takes.images != "none"
         blobs = {id(part): blob for part in self.parts if is_pdf(part, blob := self._blobs.get(id(part))) and blob is not None}
         wanted = {number: blob for number, blob in blobs.items() if (number, shown) not in self._read}
         if self._reader is None or not wanted:
             return
-        found = await self._reader.read([blob.data for blob in wanted.values()], patience, pictures=shown)
+        found = await self._reader.read([blob.data for blob in wanted.values()], patience, meanwhile, pictures=shown)
         self._read.update(zip(((number, shown) for number in wanted), found, strict=True))

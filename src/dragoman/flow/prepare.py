@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dragoman.dialects.base import Dialect, Target
 from dragoman.errors import LossRefused, UpstreamUnreachable
+from dragoman.flow.attachments import Meanwhile
 from dragoman.flow.call import Call, untouched
 from dragoman.flow.continuity import unsealed
 from dragoman.flow.envelope import brings_own, request_headers, without_key
@@ -50,7 +51,8 @@ def way(call: Call, endpoint: Endpoint) -> tuple[Dialect, bool]:
 
 async def fitted(call: Call, endpoint: Endpoint, upstream: Dialect, ledger: Ledger) -> Request:
     """The request with its images, documents and sounds as the target takes them. Raises `MalformedBody` and `UnfitMedia`."""
-    return await call.attachments().fit(endpoint, upstream, ledger, call.wait(may_ping=False))
+    pinging = Meanwhile(call.core.ping_every, call.answer.ping) if call.stream and call.dialect.ping else None
+    return await call.attachments().fit(endpoint, upstream, ledger, call.wait(may_ping=False), pinging)
 
 
 def body_for(

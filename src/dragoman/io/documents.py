@@ -20,8 +20,9 @@ from typing import Any
 
 import msgspec
 
-from dragoman.flow.attachments import Pictures
+from dragoman.flow.attachments import Meanwhile, Pictures
 from dragoman.flow.media import Page, Pages, Unread
+from dragoman.io.meanwhile import with_meanwhile
 
 log = logging.getLogger("dragoman.documents")
 
@@ -72,7 +73,9 @@ class PdfReader:
         self._child = child
         self._gate = asyncio.Semaphore(_AT_ONCE)
 
-    async def read(self, pdfs: Sequence[bytes], patience: float, *, pictures: bool) -> list[Pages | Unread]:
+    async def read(
+        self, pdfs: Sequence[bytes], patience: float, meanwhile: Meanwhile | None = None, *, pictures: bool
+    ) -> list[Pages | Unread]:
         """See `flow.attachments.Reader`."""
         if not is_installed():
             return [Unread(_MISSING, missing=True)] * len(pdfs)
@@ -88,7 +91,11 @@ class PdfReader:
         }
         head = json.dumps(settings).encode() + b"\n"
         until = asyncio.get_running_loop().time() + patience
-        return list(await asyncio.gather(*(self._one(head + pdf, settings["seconds"], until) for pdf in pdfs)))
+
+        async def every() -> list[Pages | Unread]:
+            return list(await asyncio.gather(*(self._one(head + pdf, settings["seconds"], until) for pdf in pdfs)))
+
+        return await with_meanwhile(every(), meanwhile)
 
     async def _one(self, data: bytes, seconds: float, until: float) -> Pages | Unread:
         run = _Run(self._child, data, seconds + _WORST_START)

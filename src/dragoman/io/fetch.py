@@ -18,10 +18,12 @@ from collections.abc import Sequence
 from urllib.parse import urljoin
 
 from dragoman.errors import RequestError, UpstreamError
+from dragoman.flow.attachments import Meanwhile
 from dragoman.flow.envelope import USER_AGENT
 from dragoman.flow.media import Fetched, Unfetched
 from dragoman.io.dial import Resolve, resolve_by_system
 from dragoman.io.guard import Guard, Link, Refused
+from dragoman.io.meanwhile import with_meanwhile
 from dragoman.io.proxies import Proxies
 from dragoman.io.upstream import HttpTransport
 from dragoman.wire.http import Exchange, Head, RawHeaders, Timeouts, UpstreamRequest
@@ -66,8 +68,13 @@ class HttpFetcher:
     async def aclose(self) -> None:
         await self._transport.aclose()
 
-    async def fetch(self, urls: Sequence[str], patience: float) -> list[Fetched | Unfetched]:
+    async def fetch(
+        self, urls: Sequence[str], patience: float, meanwhile: Meanwhile | None = None
+    ) -> list[Fetched | Unfetched]:
         """See `flow.attachments.Fetcher`."""
+        return await with_meanwhile(self._all(urls, patience), meanwhile)
+
+    async def _all(self, urls: Sequence[str], patience: float) -> list[Fetched | Unfetched]:
         mine = asyncio.Semaphore(_AT_ONCE)
         budget = _Budget(self._max_bytes * _TOTAL)
         until = asyncio.get_running_loop().time() + patience
