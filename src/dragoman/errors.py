@@ -10,7 +10,7 @@
     |   |-- UnknownRoute       no such path or method
     |   |-- UnknownModel       no target serves this model
     |   |-- Busy               too much of it at once
-    |   `-- LossRefused        strict mode, and the target cannot say everything
+    |   `-- LossRefused        the target cannot say everything, in strict mode; or the least of it
     |       `-- UnfitMedia     an image, document or sound that the target would refuse
     |-- UpstreamError          a provider's fault; says which, and whether another may be tried
     |   |-- UpstreamRefused    it answered with an error
@@ -180,7 +180,7 @@ class Busy(RequestError):
 
 
 class LossRefused(RequestError):
-    """Strict mode: the request holds something that the target cannot say."""
+    """The request holds something that the target cannot say: in strict mode anything, otherwise what it is nothing without."""
 
     category = "capability"
 

@@ -25,6 +25,7 @@ from dragoman.testing import (
     Usage,
     scenario,
 )
+from tests.gateway.talking import Reports
 from tests.serving import Served, serving
 
 KEY = "gw-key-0123456789"
@@ -198,6 +199,28 @@ def test_several_prompts_stream_into_one_answer(gateway: Served, gpt: openai.Ope
     for chunk in gpt.completions.create(model="chat/once", prompt=["One", "Two"], stream=True):
         texts[chunk.choices[0].index] += chunk.choices[0].text
     assert texts == ["Once upon a time."] * 2
+
+
+def test_several_prompts_are_one_request_in_the_report(gateway: Served) -> None:
+    reports = Reports(gateway)
+    post(gateway, {"model": "messages/once", "prompt": ["One", "Two"], "suffix": "The end."})
+    report = reports.last(1)
+    assert report.usage is not None
+    assert (report.usage.input, report.usage.output) == (14, 10)
+    assert [loss.path for loss in report.ledger.losses] == ["suffix", "suffix"]
+    assert len(report.trail) == 2
+    assert len(reports) == 1
+
+
+def test_who_waits_for_several_prompts_hears_pings(scripted: ThreadedUpstream) -> None:
+    silent = scenario("silent", Stall(0.3), Text("Once."), Usage(input=7, output=5), Finish())
+    scripted.script(silent, silent)
+    provider = {"dialect": "messages", "base_url": scripted.url, "api_key": "sk-upstream-0123"}
+    with serving({"providers": {"up": provider}, "server": {"ping": 0.1}, "keys": [KEY]}) as served:
+        body = post(served, {"model": "up/m", "prompt": ["One", "Two"], "stream": True}).content
+    assert body.count(b": ping\n\n") >= 2
+    view = VOICES["completions"].fold(body)
+    assert [view.blocks[0].value, view.others[0].blocks[0].value] == ["Once.", "Once."]
 
 
 def test_one_prompt_of_several_that_fails_is_the_answer_to_all(gateway: Served, scripted: ThreadedUpstream) -> None:

@@ -7,7 +7,7 @@
 
 Which scenario answers a request, first match first: the queue that `script(...)` filled; `script(..., model=name)`; a model
 called `scenario:NAME` or `NAME` after one of the library; `script(..., default=True)`, at first `text`. What is spoken follows
-from the path: `.../chat/completions`, `.../messages`, `.../models/NAME:generateContent`, whatever stands before. `.../models`,
+from the path: `.../chat/completions`, `.../completions`, `.../messages`, `.../models/NAME:generateContent`, whatever stands before. `.../models`,
 `.../messages/count_tokens`, `.../input_tokens` and `...:countTokens` answer too, so do `.../embeddings`, `...:embedContent` and
 `...:batchEmbedContents` (see `vector_of`), and any other request is answered with a description of itself.
 """
