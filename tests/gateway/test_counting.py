@@ -147,6 +147,12 @@ def test_where_nobody_counts_it_is_estimated_and_said_so(gateway: Served, dialec
     assert 40 < tokens(said) < 80
 
 
+def test_who_does_not_answer_in_time_is_estimated(backlog: str) -> None:
+    provider = {"dialect": "messages", "base_url": backlog, "api_key": "sk-up-0123456", "timeouts": {"total": 0.3}}
+    with serving({"providers": {"slow": provider}}) as served:
+        assert ask(served, "gemini", "slow/m").header("x-dragoman-estimate") == "true"
+
+
 def test_a_count_that_is_no_number_is_estimated_too(gateway: Served) -> None:
     assert ask(gateway, "gemini", "odd/m").header("x-dragoman-estimate") == "true"
 

@@ -43,6 +43,7 @@ def gateway(scripted: ThreadedUpstream) -> Iterator[Served]:
         "few": {"dialect": "chat", "base_url": f"{url}/v1", "api_key": key, "profile": {"embed_most": 3}},
         "few-gemini": {"dialect": "gemini", "base_url": url, "api_key": key, "profile": {"embed_most": 3}},
         "long": {"dialect": "chat", "base_url": f"{url}/v1", "api_key": key, "profile": {"embed_dimensions": False}},
+        "plain": {"dialect": "chat", "base_url": f"{url}/v1", "api_key": key, "profile": {"embed_base64": False}},
         "gone": {"dialect": "chat", "base_url": "http://127.0.0.1:1/v1", "api_key": key},
     }
     models = {
@@ -98,6 +99,11 @@ def test_the_openai_sdk_asks_for_a_length(gpt: openai.OpenAI, scripted: Threaded
         assert sent == {"requests": [{"model": "models/m", "content": content, "outputDimensionality": 4}]}
     else:
         assert sent == {"model": "m", "input": "hello", "dimensions": 4, "user": "u", "encoding_format": "base64"}
+
+
+def test_base64_is_made_for_a_provider_that_has_none(gpt: openai.OpenAI, scripted: ThreadedUpstream) -> None:
+    assert gpt.embeddings.create(model="plain/m", input="hello").data[0].embedding == vector_of("hello")
+    assert scripted.requests[-1].json == {"model": "m", "input": ["hello"]}
 
 
 def test_the_openai_sdk_embeds_asynchronously(gateway: Served) -> None:
@@ -295,6 +301,21 @@ def test_usage_is_reported(gateway: Served) -> None:
         assert (report.usage.input, report.usage.estimated, report.target) == (20, False, "m")
     assert report is not None
     assert report.tier == "translated"
+
+
+def test_usage_that_nobody_counted_of_a_verbatim_answer_is_estimated_for_the_log(
+    gateway: Served, scripted: ThreadedUpstream
+) -> None:
+    answer = b'{"object":"list","data":[{"object":"embedding","index":0,"embedding":[1.0]}],"model":"m"}'
+    scripted.on("/silent/embeddings", 200, answer)
+    config: Any = {"providers": {"odd": {"dialect": "chat", "base_url": f"{scripted.url}/silent", "api_key": "sk-up-0123456"}}}
+    with serving(config) as served:
+        reports = Reports(served)
+        said = say(served, "POST", "/v1/embeddings", [JSON], b'{"model":"odd/m","input":"four words of text"}')
+        assert said.body == answer
+        usage = reports.last(1).usage
+        assert usage is not None
+        assert (usage.input, usage.estimated) == (4, True)
 
 
 def test_usage_that_nobody_counted_is_an_estimate_that_says_so(gateway: Served, scripted: ThreadedUpstream) -> None:

@@ -394,6 +394,7 @@ class ProfileSection(msgspec.Struct, frozen=True, kw_only=True):
     media_resolution: Yes | None = None
     format_with_tools: Yes | None = None
     embed_dimensions: Yes | None = None
+    embed_base64: Yes | None = None
     embed_most: Count | None = None
     auto_cache: Yes | None = None
     images: Annotated[Reach, _choice(Reach)] | None = None

@@ -32,7 +32,7 @@ _SUFFIXES = ("/chat/completions", "/responses", "/completions")
 
 
 class _Input(msgspec.Struct):
-    input: Any = None
+    input: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class _Counted(msgspec.Struct):
@@ -40,16 +40,18 @@ class _Counted(msgspec.Struct):
 
 
 _inputs = msgspec.json.Decoder(_Input)
+_several = msgspec.json.Decoder(list[msgspec.Raw])
 _counted = msgspec.json.Decoder(_Counted)
 
 
 def address(url: str, model: str, single: bool) -> str:
     """Beside the endpoint of the dialect, which stands at `url`."""
     del model, single
+    place, mark, query = url.partition("?")
     for suffix in _SUFFIXES:
-        if url.endswith(suffix):
-            return url.removesuffix(suffix) + "/embeddings"
-    return url.rpartition("/")[0] + "/embeddings"
+        if place.endswith(suffix):
+            return f"{place.removesuffix(suffix)}/embeddings{mark}{query}"
+    return f"{place.rpartition('/')[0]}/embeddings{mark}{query}"
 
 
 # ---------------------------------------------------------------- requests
@@ -59,11 +61,13 @@ def size(inbound: Inbound) -> int:
     """How many things are to be embedded; 0 where that cannot be said."""
     try:
         given = _inputs.decode(inbound.body).input
+        if not bytes(given).startswith(b"["):
+            return 1
+        several = _several.decode(given)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return 0
-    if not isinstance(given, list):
-        return 1
-    return 1 if given and isinstance(given[0], int) else len(cast("list[Any]", given))
+    # Of one text there may also be the token ids.
+    return 1 if several and bytes(several[0])[:1].isdigit() else len(several)
 
 
 def single(inbound: Inbound) -> bool:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import msgspec
 
 from dragoman.dialects.base import Dialect, Embeddings, Target
-from dragoman.errors import UnknownRoute, UpstreamGarbled, UpstreamRefused
+from dragoman.errors import MalformedBody, UnknownRoute, UpstreamGarbled, UpstreamRefused
 from dragoman.flow.call import Call
 from dragoman.flow.envelope import response_headers
 from dragoman.flow.prepare import begin, refuse_losses
@@ -92,7 +92,7 @@ def way(call: Call, endpoint: Endpoint) -> tuple[Dialect, Embeddings, bool]:
         if ours is not None and upstream.embeddings is ours:
             most, profile = endpoint.profile.embed_most, endpoint.profile
             whole = most is None or ours.size(call.inbound) <= most
-            return upstream, ours, whole and profile.embed_dimensions
+            return upstream, ours, whole and profile.embed_dimensions and profile.embed_base64
     for upstream in speaks:
         if upstream.embeddings is not None:
             return upstream, upstream.embeddings, False
@@ -114,7 +114,7 @@ async def _relay(call: Call, attempt: Attempt, asking: Asking, ledger: Ledger) -
     if not answer.lstrip().startswith(b"{"):
         raise UpstreamGarbled(f"the answer is not a JSON object: {answer[:80].decode('utf-8', 'replace')!r}")
     call.report.first_byte = call.core.clock.now()
-    call.report.usage = asking.theirs.usage_of(answer)
+    call.report.usage = asking.theirs.usage_of(answer) or _uncounted(call, asking.theirs, attempt.endpoint.model)
     await call.answer.whole(200, response_headers(sent.head), answer)
     return Outcome(committed=True)
 
@@ -181,6 +181,14 @@ def _cut(vector: list[float], length: int) -> list[float]:
     kept = vector[:length]
     norm = math.hypot(*kept)
     return [value / norm for value in kept] if norm else kept
+
+
+def _uncounted(call: Call, theirs: Embeddings, model: str) -> Usage | None:
+    """For the log, where the provider is silent about it. The caller has its answer as it came."""
+    try:
+        return Usage(input=estimated(theirs.decode(call.inbound), model), estimated=True)
+    except MalformedBody:
+        return None
 
 
 def estimated(request: Embedding, model: str) -> int:

@@ -151,6 +151,10 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     embed_dimensions: bool = True
     """Embeddings: the length of the vectors can be asked for. False: longer ones come, and are cut to it here."""
 
+    embed_base64: bool = True
+    """Embeddings in OpenAI's shape: vectors can be asked for as base64, which OpenAI's own SDK does by itself. False: they are
+    asked for as numbers, and made into base64 here."""
+
     embed_most: int | None = None
     """Embeddings: most inputs that one request may have; more go in several."""
 

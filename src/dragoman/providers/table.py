@@ -477,6 +477,7 @@ _ROWS: tuple[Provider, ...] = (
         env=("ZAI_API_KEY", "Z_AI_API_KEY"),
         # `tool_choice` is `auto` only, one stop word, JSON objects without a schema. https://docs.z.ai/api-reference
         profile=Profile(
+            embed_base64=False,
             embed_most=64,
             reasoning="thinking",
             reasoning_replay="reasoning_content",
@@ -506,7 +507,7 @@ _ROWS: tuple[Provider, ...] = (
         root="https://dashscope-intl.aliyuncs.com",
         env=("DASHSCOPE_API_KEY", "ALIBABA_API_KEY"),
         # Of its embedding models: https://www.alibabacloud.com/help/en/model-studio/embedding
-        profile=Profile(embed_most=10, extra_sampling=True, forced_tools=False),
+        profile=Profile(embed_base64=False, embed_most=10, extra_sampling=True, forced_tools=False),
         docs="https://www.alibabacloud.com/help/en/model-studio",
         aka=("dashscope", "alibaba"),
         family=r"(qwen|qwq-|qvq-|text-embedding-v\d)",
