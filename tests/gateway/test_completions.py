@@ -20,6 +20,7 @@ from dragoman.testing import (
     Finish,
     HttpError,
     ScriptedUpstream,
+    Stall,
     Text,
     ThreadedUpstream,
     Usage,
