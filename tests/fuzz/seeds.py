@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
+from dragoman.dialects import EVERY
+from dragoman.errors import UpstreamError
 from dragoman.ir import carrier
 from dragoman.ir.request import Reasoning, Seal
 from dragoman.testing import SCENARIOS, VOICES, Ask
+from dragoman.wire.framing import SSE
+from dragoman.wire.sse import write_frame
 
 HERE = Path(__file__).parent
 KEPT = HERE / "kept"
@@ -48,7 +53,7 @@ def _derived(target: str) -> Iterator[bytes]:
             yield from requests(dialect)
         case "answer" if dialect != "http":
             yield from answers(dialect)
-        case "stream":
+        case "stream" if dialect in EVERY:
             yield from (b"\0" + one for one in streams(dialect))
         case "error":
             yield from (bytes([number]) + one for number, one in enumerate(_ERRORS))
@@ -75,7 +80,14 @@ def answers(dialect: str) -> Iterator[bytes]:
 
 
 def streams(dialect: str) -> Iterator[bytes]:
-    yield from _rendered(dialect, stream=True)
+    """As server-sent events, whatever carries the events of that dialect."""
+    framing = EVERY[dialect].framing
+    for body in _rendered(dialect, stream=True):
+        if framing is SSE:
+            yield body
+            continue
+        with suppress(UpstreamError):
+            yield b"".join(write_frame(frame.data, frame.event) for frame in framing.parser().feed(body))
 
 
 def _rendered(dialect: str, *, stream: bool) -> Iterator[bytes]:
@@ -135,6 +147,16 @@ _ANSWERS = [
 def _others(target: str) -> Iterator[bytes]:
     token = carrier.attach("call_1", [Reasoning(text="thought", seal=Seal("seal", "up", "messages"))])
     match target:
+        case "event-stream":
+            yield from _rendered("converse", stream=True)
+            yield b"\x0b\x03a:b\x07\0\x04json{}"
+        case "multipart":
+            yield b'--b\r\ncontent-disposition: form-data; name="model"\r\n\r\nm\r\n--b\r\ncontent-type: a/b\r\n\r\nx\r\n--b--'
+        case "pictures":
+            yield b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\1\0\0\0\1\x08\2"
+            yield b"\xff\xd8\xff\xe0\0\x10JFIF\0\1\1\0\0\1\0\1\0\0\xff\xc0\0\x11\x08\0\1\0\1\3"
+            yield b"RIFF\x24\0\0\0WEBPVP8 \x18\0\0\0\x30\1\0\x9d\1\x2a\1\0\1\0"
+            yield b"GIF89a\1\0\1\0"
         case "sse":
             yield from streams("messages")
             yield b'\xef\xbb\xbfevent: a\r\ndata: b\r\ndata:c\r\r: ping\n\n{"error": 1}\n\ndata: end'

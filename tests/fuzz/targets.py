@@ -8,6 +8,8 @@ must be true of every input: that a split stream means the same, that what is en
 from __future__ import annotations
 
 import json
+import struct
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -15,7 +17,7 @@ from typing import Any
 import msgspec
 
 from dragoman.config import load
-from dragoman.dialects import DIALECTS
+from dragoman.dialects import EVERY as DIALECTS
 from dragoman.dialects.base import Dialect, Reply, Target
 from dragoman.dialects.gemini import embeddings
 from dragoman.dialects.gemini.schema import compile_schema, openapi_to_json
@@ -27,6 +29,7 @@ from dragoman.ir.losses import Ledger
 from dragoman.ir.names import fit, restored
 from dragoman.ir.profile import Profile
 from dragoman.ir.request import ReasoningAsk, Request
+from dragoman.wire import eventstream, media, multipart
 from dragoman.wire.body import fields_of, peek, swap_model
 from dragoman.wire.json import clean, loads
 from dragoman.wire.jsonarray import JsonArrayReader
@@ -121,14 +124,16 @@ def speak(dialect: Dialect, events: Iterable[Event]) -> None:
     """The events as that dialect puts them: whole frames, each of them JSON."""
     encoder = dialect.stream_encoder(reply(dialect))
     out = b"".join(encoder.feed(event) for event in events)
-    if dialect.stream_type.startswith(b"text/event-stream"):
-        for frame in SseParser().feed(out):
-            if frame.data != b"[DONE]":
-                is_json(frame.data)
-        assert last_boundary(out) == len(out)
+    parser = dialect.framing.parser()
+    for frame in [*parser.feed(out), *parser.end()]:
+        if frame.data != b"[DONE]":
+            is_json(frame.data)
+    aligner = dialect.framing.aligner()
+    assert aligner.feed(out) == out
 
 
 def events_of(dialect: Dialect, pieces: Iterable[bytes]) -> list[Event]:
+    """The frames come as server-sent events in any dialect: no input that is found by chance has AWS's checksums."""
     parser, decoder = SseParser(), dialect.stream_decoder("up")
     events: list[Event] = []
     for piece in pieces:
@@ -202,6 +207,14 @@ def verbatim(dialect: Dialect) -> Run:
         with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             msgspec.json.decode(data)
             msgspec.json.decode(scrubbed)
+        if dialect.sealing is not None:
+            sealing = dialect.sealing
+            sealing.values(data)
+            assert sealing.without(data, lambda _: False) == (data, 0)
+            bare, taken = sealing.without(data, lambda _: True)
+            assert sealing.without(bare, lambda _: True)[1] == 0
+            if taken:
+                is_json(bare)
         if dialect.counting is not None:
             with suppress(MalformedBody):
                 input_tokens(dialect.counting.decode(data))
@@ -222,6 +235,53 @@ def sse(data: bytes) -> None:
     assert out + aligner.rest == data
     assert b"".join(one_by_one(data)) == data
     assert 0 <= last_boundary(data) <= len(data)
+
+
+def event_stream(data: bytes) -> None:
+    """Whole, in pieces, and with its checksums mended, so that what stands behind them is read too."""
+    for told in (data, mended(data)):
+        frames = read_messages(iter((told,)))
+        assert read_messages(told[at : at + 3] for at in range(0, len(told), 3)) == frames
+        aligner = eventstream.MessageAligner(limit=64)
+        out = b"".join(aligner.feed(told[at : at + 5]) for at in range(0, len(told), 5))
+        assert out + aligner.rest == told
+        eventstream.frames_within(told)
+        eventstream.message_start(told)
+
+
+def read_messages(pieces: Iterator[bytes]) -> list[Frame]:
+    parser, frames = eventstream.EventStreamParser(), list[Frame]()
+    for piece in pieces:
+        frames += parser.feed(piece)
+    return frames + parser.end()
+
+
+def mended(data: bytes) -> bytes:
+    """One message of the bytes, with the lengths and the checksums that they would have."""
+    headers = min(data[0] if data else 0, max(0, len(data) - 1))
+    prelude = struct.pack(">II", len(data) + 16, headers)
+    head = prelude + struct.pack(">I", zlib.crc32(prelude)) + data
+    return head + struct.pack(">I", zlib.crc32(head))
+
+
+def multiparted(data: bytes) -> None:
+    with suppress(MalformedBody):
+        found = list(multipart.fields_of(data, b"b"))
+        for field in found:
+            multipart.text_of(data, field)
+    with suppress(MalformedBody):
+        multipart.with_field(data, b"b", "model", "m")
+    with suppress(MalformedBody):
+        multipart.boundary_of(data.decode("latin-1"))
+
+
+def pictures(data: bytes) -> None:
+    kind = media.sniff(data)
+    media.dimensions(data, kind)
+    for name in ("image/png", "image/jpeg", "image/webp", "image/gif"):
+        media.dimensions(data, name)
+    with suppress(media.BadBase64):
+        media.from_base64(data.decode("latin-1"))
 
 
 def jsonarray(data: bytes) -> None:
@@ -316,6 +376,9 @@ _KINDS: dict[str, Callable[[Dialect], Run]] = {
 TARGETS: dict[str, Run] = {
     **{f"{name}-{kind}": make(dialect) for name, dialect in DIALECTS.items() for kind, make in _KINDS.items()},
     "sse": sse,
+    "event-stream": event_stream,
+    "multipart": multiparted,
+    "pictures": pictures,
     "jsonarray": jsonarray,
     "body": body,
     "json": lenient,

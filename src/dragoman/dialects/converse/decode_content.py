@@ -41,7 +41,7 @@ _MARKABLE = (Text, Image, Document, ToolCall, ToolResult)
 def decode_message(native: Any, at: Path) -> Message:
     fields = Fields(native, at)
     role = fields.any("role")
-    if role not in {"user", "assistant", "system"}:
+    if role not in ("user", "assistant", "system"):  # whatever it is: a set would ask for its hash
         path = path_text((at, "role"))
         raise MalformedBody(f"{path}: expected user, assistant or system, got {role!r}", param=path)
     inner: Path = (at, "content")

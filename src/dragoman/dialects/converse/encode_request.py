@@ -390,7 +390,11 @@ def _object_schema(schema: msgspec.Raw) -> msgspec.Raw | Block:
     text = bytes(schema)
     if b'"type"' in text:
         return schema
-    return {"type": "object", "properties": {}, **(msgspec.json.decode(text) if text and text != b"null" else {})}
+    try:
+        found = msgspec.json.decode(text, type=dict[str, msgspec.Raw]) if text and text != b"null" else {}
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return schema  # what is wrong with it is for the provider to say
+    return {"type": "object", "properties": {}, **found}
 
 
 def _effort_of(budget: int | None) -> str | None:

@@ -24,7 +24,7 @@ from dragoman.ir.events import Cited, Close, Delta, Event, Fault, Open, Sealed, 
 from dragoman.ir.request import Image, Part, Reasoning, Seal, Text, ToolCall, Unknown
 from dragoman.ir.usage import Usage
 from dragoman.wire.eventstream import FAULT
-from dragoman.wire.json import Halves, loads
+from dragoman.wire.json import Halves, clean, loads
 from dragoman.wire.partial import arguments_object, whole
 from dragoman.wire.sse import Frame
 
@@ -87,7 +87,7 @@ class StreamDecoder:
             case "contentBlockDelta":
                 return self._delta(int(data["contentBlockIndex"]), data["delta"])
             case "contentBlockStart":
-                return self._start(int(data["contentBlockIndex"]), data["start"])
+                return self._start(int(data["contentBlockIndex"]), clean(data["start"]))
             case "contentBlockStop":
                 block = self._open.pop(int(data["contentBlockIndex"]), None)
                 return [] if block is None else self._close(block)

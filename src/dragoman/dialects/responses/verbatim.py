@@ -130,7 +130,10 @@ def scrub(body: bytes, issuer: str) -> bytes:
 def _bare(raw: msgspec.Raw, issuer: str) -> msgspec.Raw | None:
     if not carrier.carries(bytes(raw)):
         return raw
-    native = msgspec.json.decode(raw)
+    try:
+        native = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return raw
     if not isinstance(native, dict):
         return raw
     item = cast("Block", native)
