@@ -78,9 +78,9 @@ async def attend(
         core.observe(report)
 
 
-async def infer(call: Call) -> None:
-    """Try the endpoints of the route until one has answered."""
-    await tried(call, begin(call), _attempt)
+def infer(call: Call) -> Awaitable[None]:
+    """Try the endpoints of the route until one has answered. No coroutine of its own: that would cost at every event."""
+    return tried(call, begin(call), _attempt)
 
 
 async def _attempt(call: Call, attempt: Attempt) -> Outcome:

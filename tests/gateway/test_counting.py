@@ -93,7 +93,7 @@ def scripted() -> Iterator[ThreadedUpstream]:
 @pytest.fixture(scope="module")
 def gateway(scripted: ThreadedUpstream) -> Iterator[Served]:
     url, key = scripted.url, "sk-upstream-0123"
-    bases = {"messages": url, "gemini": url, "chat": f"{url}/v1", "responses": f"{url}/v1"}
+    bases = {"messages": url, "gemini": url, "chat": f"{url}/v1", "responses": f"{url}/v1", "converse": url}
     providers: dict[str, Any] = {name: {"dialect": name, "base_url": base, "api_key": key} for name, base in bases.items()}
     providers["openai"] = {"base_url": f"{url}/v1", "api_key": key}
     providers["llamacpp"] = {"base_url": f"{url}/v1", "api_key": key}
@@ -140,7 +140,7 @@ def test_only_what_counts_is_asked_of_a_provider(gateway: Served, scripted: Thre
 
 
 @pytest.mark.parametrize("dialect", BODIES)
-@pytest.mark.parametrize("provider", ["chat", "s404", "s405", "s429", "s500", "s501", "s529", "gone"])
+@pytest.mark.parametrize("provider", ["chat", "converse", "s404", "s405", "s429", "s500", "s501", "s529", "gone"])
 def test_where_nobody_counts_it_is_estimated_and_said_so(gateway: Served, dialect: str, provider: str) -> None:
     said = ask(gateway, dialect, f"{provider}/gpt-6-sol")
     assert said.header("x-dragoman-estimate") == "true"

@@ -65,12 +65,13 @@ def counter(call: Call, endpoint: Endpoint) -> tuple[Dialect, Counting | None, b
     """In which dialect the endpoint counts, that of the inference where it has the choice, and whether verbatim. None: in
     none, and the dialect is that of the inference."""
     upstream, verbatim = way(call, endpoint)
-    names = [name for name in endpoint.counts if name in endpoint.urls]
+    dialects = call.core.dialects
+    names = [name for name in endpoint.counts if name in endpoint.urls and dialects[name].counting is not None]
     if upstream.name in names:
         return upstream, upstream.counting, verbatim
     if not names:
         return upstream, None, verbatim
-    upstream = call.core.dialects[names[0]]
+    upstream = dialects[names[0]]
     return upstream, upstream.counting, False
 
 
