@@ -155,7 +155,8 @@ class Gateway:
         """What a path asks for: by the path itself, or where a dialect puts the model into it."""
         found = self._works.get(path)
         if found is None:
-            if (envelope := enclosing(inbound)) is not None:
+            envelope = enclosing(inbound)
+            if envelope is not None and not envelope.located:
                 return self.core.dialects[envelope.dialect], _VERBS[envelope.verb]
             for locate in self._located:
                 if (way := locate(inbound)) is not None:

@@ -414,7 +414,8 @@ def check_parts(parts: list[types.Part]) -> None:
 
 
 @pytest.mark.parametrize("up", UPSTREAMS)
-def test_googles_sdk_on_vertex(gateway: Served, up: str) -> None:
+def test_googles_sdk_on_vertex(gateway: Served, scripted: ThreadedUpstream, up: str) -> None:
+    before = len(scripted.requests)
     with google(gateway, credentials=Token(), **PROJECT) as client:
         answer = client.models.generate_content(model=f"publishers/google/models/{up}/m", contents="Weather?", config=CONFIG)
         assert answer.candidates
@@ -428,6 +429,9 @@ def test_googles_sdk_on_vertex(gateway: Served, up: str) -> None:
                 parts += (candidate.content.parts or []) if candidate.content else []
         check_parts(parts)
         assert (client.models.count_tokens(model=f"publishers/google/models/{up}/m", contents="Hello").total_tokens or 0) > 0
+    for sent in scripted.requests[before:]:
+        assert "ya29" not in json.dumps(sent.headers)
+        assert "x-goog-user-project" not in dict(sent.headers)
 
 
 class Token(AnonymousCredentials):

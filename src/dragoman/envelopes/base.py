@@ -38,12 +38,14 @@ Fields = dict[str, msgspec.Raw]
 
 
 class Envelope(msgspec.Struct, frozen=True):
-    """`dialect` is the name of that inside, `verb` what is asked. `open` raises `MalformedBody`."""
+    """`dialect` is the name of that inside, `verb` what is asked. `open` raises `MalformedBody`. `located`: the dialect knows the
+    path, and finds what is asked by itself."""
 
     dialect: str
     verb: Literal["infer", "count"]
     open: Callable[[Inbound], Inbound]
     close: Callable[[Outbound, Clock], Outbound]
+    located: bool = False
 
 
 def message(inbound: Inbound, fields: Fields, *, model: str | None, stream: bool | None, about: tuple[bytes, ...]) -> Inbound:
