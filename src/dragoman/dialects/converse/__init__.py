@@ -16,6 +16,7 @@ from dragoman.dialects.converse.encode_request import encode_request
 from dragoman.dialects.converse.errors import decode_error, encode_error, stream_error
 from dragoman.dialects.converse.models import encode_model, encode_models
 from dragoman.dialects.converse.response import decode_response, encode_response
+from dragoman.dialects.converse.sealed import SEALING
 from dragoman.dialects.converse.stream_decoder import StreamDecoder
 from dragoman.dialects.converse.stream_encoder import PING, StreamEncoder
 from dragoman.dialects.converse.verbatim import ends, error_in_body, scrub, sniff, usage_of
@@ -67,6 +68,7 @@ CONVERSE = Dialect(
     ping=PING,
     usage_of=usage_of,
     scrub=scrub,
+    sealing=SEALING,
     tool_names=64,
     stream_type=MEDIA_TYPE,
     framing=EVENT_STREAM,

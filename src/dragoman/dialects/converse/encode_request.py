@@ -291,7 +291,9 @@ class _Encoding:
         request, sampling = self.request, self.request.sampling
         config: Block = {}
         if request.max_tokens is not None:
-            config["maxTokens"] = request.max_tokens
+            if request.max_tokens < 1:
+                self.lost("max_tokens", "an answer has at least one token here", "degraded")
+            config["maxTokens"] = max(1, request.max_tokens)
         thinks = not self.native and more.get("thinking", {}).get("type") in {"enabled", "adaptive"}
         for key, own in (("temperature", "temperature"), ("top_p", "topP"), ("top_k", "")):
             value = getattr(sampling, key)
