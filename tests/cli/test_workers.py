@@ -272,6 +272,41 @@ def test_a_bad_configuration_is_refused_and_a_good_one_is_put_in_force(tmp_path:
         assert gateway.end(signal.SIGINT) == 130
 
 
+@pytest.mark.parametrize("driver", ["native", "asgi"])
+def test_a_single_process_takes_a_new_configuration_without_a_pause(
+    tmp_path: Path, upstream: ThreadedUpstream, driver: str
+) -> None:
+    good = settings(upstream, workers=1, driver=driver)
+    with started(tmp_path, config=good) as gateway:
+        before = gateway.pids()
+        upstream.shut_gate()
+        question = {"model": STALL, "stream": True, "messages": [{"role": "user", "content": "hi"}]}
+        with (
+            httpx.stream("POST", f"{gateway.url}/v1/chat/completions", json=question, timeout=PATIENCE) as stream,
+            Load(gateway.port, keeping=2, dropping=1) as load,
+        ):
+            lines = stream.iter_lines()
+            assert next(lines).startswith("data:")
+            (tmp_path / "dragoman.yaml").write_text("server: {prt: 1}")
+            gateway.process.send_signal(signal.SIGHUP)
+            gateway.wait_for("did you mean 'port'")
+            (tmp_path / "dragoman.yaml").write_text(json.dumps({**good, "server": {**good["server"], "workers": 2}}))
+            gateway.process.send_signal(signal.SIGHUP)
+            gateway.wait_for("server.workers cannot change while the gateway runs")
+            new = {**good, "aliases": {"mine": "up/scenario:text"}}
+            (tmp_path / "dragoman.yaml").write_text(json.dumps(new))
+            gateway.process.send_signal(signal.SIGHUP)
+            gateway.wait_for("the configuration was reloaded")
+            assert '"mine"' in get(gateway.url, "/v1/models")[1]
+            answered = load.answered
+            until(lambda: load.answered > answered + 20 or bool(load.lost), "answers after the reload")
+            upstream.open_gate()
+            assert list(lines)[-2] == "data: [DONE]"
+        assert load.lost == []
+        assert gateway.pids() == before
+        assert gateway.end() == 0
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_while_it_stops_it_says_so_and_finishes_what_is_under_way(
     tmp_path: Path, upstream: ThreadedUpstream, workers: int
@@ -366,6 +401,13 @@ def test_it_speaks_tls_with_the_files_it_is_given(
         plain = socket.create_connection(("127.0.0.1", gateway.port))
         with trusting.wrap_socket(plain, server_hostname="127.0.0.1") as secured:
             assert secured.version() == "TLSv1.2"
+            first = secured.getpeercert(binary_form=True)
+        authority.serving("127.0.0.1")  # renewed
+        gateway.process.send_signal(signal.SIGHUP)
+        gateway.wait_for("the configuration was reloaded")
+        plain = socket.create_connection(("127.0.0.1", gateway.port))
+        with trusting.wrap_socket(plain, server_hostname="127.0.0.1") as secured:
+            assert secured.getpeercert(binary_form=True) != first
 
 
 @pytest.mark.parametrize(

@@ -353,8 +353,8 @@ def test_connections_to_a_host_are_bounded_and_waiters_are_served_in_turn(run: R
             await asyncio.gather(*[one(number) for number in range(40)])
             assert peer.connections == 3
             assert most <= 3
-            # The three that dial may finish in any order; after them it is the queue's.
-            assert order[3:] == list(range(3, 40))
+            # The three that dial may finish in any order, and late; the others are the queue's.
+            assert [number for number in order if number > 2] == list(range(3, 40))
 
     run(scenario())
 

@@ -10,15 +10,15 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 from dragoman import __version__, logs
 from dragoman.cli.setting import Failure, add_config, local_model, read_source, warn
 from dragoman.config import Config
 from dragoman.io import serving
-from dragoman.io.engine import Engine
 from dragoman.io.local import LocalModel
+from dragoman.io.reloading import Reread
 from dragoman.io.serving import settle
 from dragoman.io.supervising import SharedLock, Source, lock_file
 from dragoman.io.supervisor import Plan, Supervisor
@@ -53,12 +53,34 @@ def run(options: argparse.Namespace) -> int:
         server_context(config.server.tls)  # a mistake in it is told before anything is done
     if config.server.workers > 1:
         return _supervise(options, source, config)
-    with _listen(config) as listener:
-        close_logs = logs.setup(config.server.log, secrets=config.secrets())
-        try:
-            return _serve(options, config, listener)
-        finally:
-            close_logs()
+    with _listen(config) as listener, _Logs(config) as written:
+        return _serve(options, config, listener, written)
+
+
+class _Logs:
+    """The log of this process, which is set up anew when its settings change."""
+
+    def __init__(self, config: Config, lock: logs.Lock | None = None) -> None:
+        self._config = config
+        self._lock = lock
+        self._close = self._open(config)
+
+    def change(self, config: Config) -> None:
+        before, self._config = self._config, config
+        if before.server.log == config.server.log:
+            logs.register_secret(*config.secrets())
+            return
+        self._close()
+        self._close = self._open(config)
+
+    def _open(self, config: Config) -> Callable[[], None]:
+        return logs.setup(config.server.log, secrets=config.secrets(), lock=self._lock)
+
+    def __enter__(self) -> _Logs:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
 
 
 def _overrides(options: argparse.Namespace) -> dict[str, Any]:
@@ -145,16 +167,21 @@ def _model(config: Config) -> tuple[LocalModel | None, str]:
     return model, why_not
 
 
-def _serve(options: argparse.Namespace, config: Config, listener: socket.socket) -> int:
+def _serve(options: argparse.Namespace, config: Config, listener: socket.socket, written: _Logs) -> int:
     model, why_not = _model(config)
-    engine = Engine(config, local=model)
 
     async def started() -> None:
         settle()
         if not options.quiet:
-            print(banner(engine.config, listener.getsockname()[1], why_not), flush=True)
+            print(_banner(config, model, listener, why_not), flush=True)
 
-    return _exit_code(serving.serve(engine, listener, started))
+    reread = Reread(lambda: _reread(options)[1], lambda config: _model(config)[0], written.change)
+    return _exit_code(serving.serve(config, listener, started, model=model, reread=reread))
+
+
+def _banner(config: Config, model: LocalModel | None, listener: socket.socket, why_not: str) -> str:
+    shown = config.with_local(f"{model.base_url}/v1" if model is not None else None)
+    return banner(shown, listener.getsockname()[1], why_not)
 
 
 def _exit_code(told: signal.Signals) -> int:
@@ -170,13 +197,12 @@ def _supervise(options: argparse.Namespace, source: Source, config: Config) -> i
         opened.callback(os.close, lock)
         for port in ports.values():
             opened.enter_context(port)
-        opened.callback(logs.setup(config.server.log, secrets=config.secrets(), lock=SharedLock(lock)))
+        written = opened.enter_context(_Logs(config, SharedLock(lock)))
         model, why_not = _model(config)
 
         def ready() -> None:
             if not options.quiet:
-                shown = config.with_local(f"{model.base_url}/v1" if model is not None else None)
-                print(banner(shown, ports[1].getsockname()[1], why_not), flush=True)
+                print(_banner(config, model, ports[1], why_not), flush=True)
 
         supervisor = Supervisor(
             Plan(source=source, config=config, model=model),
@@ -184,6 +210,7 @@ def _supervise(options: argparse.Namespace, source: Source, config: Config) -> i
             lock=lock,
             reread=lambda: _reread(options),
             make_model=lambda config: _model(config)[0],
+            accepted=written.change,
         )
         reason = asyncio.run(supervisor.run(ready))
     if isinstance(reason, str):

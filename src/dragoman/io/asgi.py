@@ -34,6 +34,10 @@ class AsgiApp:
         self._on_start = on_start
         self._on_stop = on_stop
 
+    def swap(self, gateway: Handler) -> None:
+        """Another handler from here on."""
+        self._gateway = gateway
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         match scope["type"]:
             case "http":

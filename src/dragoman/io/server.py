@@ -17,6 +17,7 @@ import contextlib
 import signal
 import socket
 import ssl
+import sys
 from collections.abc import Awaitable, Callable
 
 from dragoman.io.handler import Handler
@@ -95,6 +96,14 @@ class Server:
         if listening is not None:
             listening.close()
 
+    def swap(self, handler: Handler) -> list[asyncio.Task[None]]:
+        """Another handler from here on. Returns what the one before it is still at work on."""
+        self._handler = handler
+        if self._shared is None:
+            return []
+        self._shared.swap(handler)
+        return list(self._shared.running.values())
+
     async def drain(self, patience: float) -> None:
         """Stop. The port stays open, and whoever comes is answered, while what was under way now is not done; its clients are
         told `connection: close`, and idle ones are hung up on. What takes longer than `patience` seconds is broken off."""
@@ -150,11 +159,12 @@ async def serve_until_told(
     listener: socket.socket,
     *,
     on_start: Callable[[], Awaitable[None]],
-    patience: float,
+    patience: Callable[[], float],
     on_drain: Callable[[], None] | None = None,
+    on_hangup: Callable[[], None] | None = None,
 ) -> signal.Signals:
-    """Serve until a signal comes, then drain for at most `patience` seconds; a second signal ends that at once.
-    Returns the first signal. For the main thread only."""
+    """Serve until a signal comes, then drain for at most `patience()` seconds; a second signal ends that at once.
+    Returns the first signal. SIGHUP is none of them if it means something. For the main thread only."""
     loop = asyncio.get_running_loop()
     told: asyncio.Future[signal.Signals] = loop.create_future()
 
@@ -169,13 +179,16 @@ async def serve_until_told(
         # Windows has no handlers on a loop: there, Ctrl-C cancels whoever runs this.
         with contextlib.suppress(NotImplementedError):
             loop.add_signal_handler(number, tell, number)
+    if on_hangup is not None and sys.platform != "win32":
+        loop.add_signal_handler(signal.SIGHUP, on_hangup)
+        signals.append(signal.SIGHUP)
     try:
         await server.start(listener)
         await on_start()
         number = await told
         if on_drain is not None:
             on_drain()
-        await server.drain(patience)
+        await server.drain(patience())
         return number
     finally:
         server.hurry()

@@ -85,6 +85,11 @@ class Shared:
         """Those of `connections` that were there when the draining began."""
         self.former_left = asyncio.Event()
 
+    def swap(self, handler: Handler) -> None:
+        self.handler = handler
+        for connection in self.connections:
+            connection.swap(handler)
+
     def begin_draining(self, grace: float) -> None:
         self.draining, self.grace = True, grace
         self.former = set(self.connections)

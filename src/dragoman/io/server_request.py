@@ -95,6 +95,10 @@ class RequestReader(asyncio.Protocol):
         self._pieces: list[bytes] = []
         self._bulk: bytearray | None = None
 
+    def swap(self, handler: Handler) -> None:
+        """Another handler from here on."""
+        self._handler = handler
+
     @abstractmethod
     def send(self, data: bytes) -> None: ...
 

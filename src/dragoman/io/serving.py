@@ -1,4 +1,4 @@
-"""One process that serves: an engine on a socket, under the driver that the configuration names."""
+"""One process that serves: the gateway on a socket, under the driver that the configuration names."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import ssl
 import sys
 from collections.abc import Callable
 
-from dragoman.io.engine import Engine
+from dragoman.config import Config
+from dragoman.io.local import LocalModel
 from dragoman.io.mount import Mount, Started
+from dragoman.io.reloading import Current, Reread
 from dragoman.io.server import Server, serve_until_told
 from dragoman.io.tls import server_context
 
@@ -19,46 +21,65 @@ _GARBAGE = (5_000, 20, 20)
 """So many objects are made and not freed before it looks at the young ones (half a millisecond), and then at the older."""
 
 
-def serve(engine: Engine, listener: socket.socket, started: Started, *, mount: Mount | None = None) -> signal.Signals:
+def serve(
+    config: Config,
+    listener: socket.socket,
+    started: Started,
+    *,
+    model: LocalModel | None = None,
+    mount: Mount | None = None,
+    reread: Reread | None = None,
+) -> signal.Signals:
     """Serve until a signal comes; answers under way get `server.drain` seconds then. Returns the signal. For the main
-    thread only."""
-    settings = engine.config.server
-    tls = server_context(settings.tls) if settings.tls is not None else None
+    thread only. `model` runs, and is stopped at the end. `reread` is what SIGHUP does."""
+    tls = server_context(config.server.tls) if config.server.tls is not None else None
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        if settings.driver == "native":
-            return runner.run(_natively(engine, listener, started, tls, mount))
-        return runner.run(_by_uvicorn(engine, listener, started, tls, mount))
+        current = Current(config, model, tls, reread)
+        run = _natively if config.server.driver == "native" else _by_uvicorn
+        return runner.run(run(current, listener, started, tls, mount))
 
 
 async def _natively(
-    engine: Engine, listener: socket.socket, started: Started, tls: ssl.SSLContext | None, mount: Mount | None
+    current: Current, listener: socket.socket, started: Started, tls: ssl.SSLContext | None, mount: Mount | None
 ) -> signal.Signals:
+    server = Server(current.engine.gateway, tls=tls, mount=mount)
+    current.swap = server.swap
     try:
         if mount is not None:
             await mount.start()
         try:
             return await serve_until_told(
-                Server(engine.gateway, tls=tls, mount=mount),
+                server,
                 listener,
                 on_start=started,
-                patience=engine.config.server.drain,
-                on_drain=engine.begin_draining,
+                patience=current.patience,
+                on_drain=current.begin_draining,
+                on_hangup=current.reload,
             )
         finally:
             if mount is not None:
                 await mount.stop()
     finally:
-        await engine.aclose()
+        await current.aclose()
 
 
 async def _by_uvicorn(
-    engine: Engine, listener: socket.socket, started: Started, tls: ssl.SSLContext | None, mount: Mount | None
+    current: Current, listener: socket.socket, started: Started, tls: ssl.SSLContext | None, mount: Mount | None
 ) -> signal.Signals:
     # Not for those who have no use for it: it is a quarter of the time to start in.
     from dragoman.io.uvicorn_server import UvicornServer
 
-    server = UvicornServer(engine, tls, started, mount)
-    await server.serve(sockets=[listener])
+    server = UvicornServer(current.engine, tls, started, mount, on_signal=current.begin_draining)
+    current.swap = server.swap
+    loop = asyncio.get_running_loop()
+    if sys.platform != "win32":
+        loop.add_signal_handler(signal.SIGHUP, current.reload)
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        if sys.platform != "win32":
+            loop.remove_signal_handler(signal.SIGHUP)
+        await current.aclose()
     return server.told or signal.SIGTERM
 
 

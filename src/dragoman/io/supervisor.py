@@ -32,6 +32,7 @@ import msgspec
 from dragoman.config import Config
 from dragoman.errors import ConfigError, DragomanError
 from dragoman.io.local import LocalModel
+from dragoman.io.reloading import check_unmoved, same_model
 from dragoman.io.supervising import CONTROL, Brief, News, Order, Source, lent, line
 
 log = logging.getLogger("dragoman.supervisor")
@@ -116,7 +117,8 @@ class WorkerProcess:
 
 class Supervisor:
     """`ports` are bound and listen; they are closed by whoever opened them. `reread` gives the configuration as it is now, and
-    raises `ConfigError`; `make_model` starts the built-in model for it; both are called in a thread. `lock`: a `lock_file`."""
+    raises `ConfigError`; `make_model` starts the built-in model for it; both are called in a
+    thread. `accepted` is told what is in force after a reload. `lock`: a `lock_file`."""
 
     def __init__(
         self,
@@ -126,12 +128,14 @@ class Supervisor:
         lock: int,
         reread: Callable[[], tuple[Source, Config]],
         make_model: Callable[[Config], LocalModel | None],
+        accepted: Callable[[Config], None],
     ) -> None:
         self._plan = plan
         self._ports = ports
         self._lock = lock
         self._reread = reread
         self._make_model = make_model
+        self._accepted = accepted
         self._posts: dict[int, WorkerProcess | None] = {}
         self._failures: dict[int, int] = {}
         """In a row, each at once, by post."""
@@ -306,14 +310,9 @@ class Supervisor:
     async def _reload_once(self) -> None:
         source, config = await asyncio.to_thread(self._reread)
         before = self._plan.config
-        if (before.server.host, before.server.port) != (config.server.host, config.server.port):
-            raise ConfigError("server.host and server.port cannot change while the gateway runs; stop it and start it again")
-        if len(self._ports) > 1 and config.server.driver != "native":
-            raise ConfigError("server.driver cannot change while the gateway runs; stop it and start it again")
+        check_unmoved(before, config)
         model = self._plan.model
-        if (before.local.enabled, before.local.model, before.local.threads, before.local.context) != (
-            config.local.enabled, config.local.model, config.local.threads, config.local.context,
-        ):  # fmt: skip
+        if not same_model(before, config):
             model = await asyncio.to_thread(self._make_model, config)
             if model is not None:
                 self._models.add(model)
@@ -323,6 +322,7 @@ class Supervisor:
         for post in [post for post in self._posts if post > config.server.workers]:
             self._retire(self._posts.pop(post))
         self._share_out()
+        self._accepted(config)
         log.info("the configuration was reloaded, and every worker replaced")
 
     async def _replace(self, post: int, plan: Plan) -> None:

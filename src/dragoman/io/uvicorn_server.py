@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import signal
 import ssl
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -14,6 +15,7 @@ import uvicorn
 from dragoman.config import Server as Settings
 from dragoman.io.asgi import AsgiApp
 from dragoman.io.engine import Engine
+from dragoman.io.handler import Handler
 from dragoman.io.mount import Mount, Started
 
 _KEEP_ALIVE = 75
@@ -29,23 +31,22 @@ class UvicornServer(uvicorn.Server):
         started: Started,
         mount: Mount | None = None,
         *,
-        alone: bool = True,
+        on_signal: Callable[[], None] | None = None,
     ) -> None:
-        """`alone`: nobody else sees to signals, or closes the engine."""
-        app = AsgiApp(engine.gateway, on_start=started, on_stop=engine.aclose if alone else None, mount=mount)
+        """Without `on_signal`, somebody else sees to signals."""
+        app = self._app = AsgiApp(engine.gateway, on_start=started, mount=mount)
         config = uvicorn_config(engine.config.server, app)
         config.load()
         config.ssl = tls
         super().__init__(config)
         self.told: signal.Signals | None = None
-        self._engine = engine
-        self._alone = alone
+        self._on_signal = on_signal
         logging.getLogger("uvicorn.error").addFilter(_not_our_own_doing)
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
         """In place of uvicorn's own, which raises what it has caught once more when all is done."""
-        caught = (signal.SIGINT, signal.SIGTERM) if self._alone else ()
+        caught = (signal.SIGINT, signal.SIGTERM) if self._on_signal is not None else ()
         before = {number: signal.signal(number, self.handle_exit) for number in caught}
         try:
             yield
@@ -53,8 +54,14 @@ class UvicornServer(uvicorn.Server):
             for number, handler in before.items():
                 signal.signal(number, handler)
 
+    def swap(self, gateway: Handler) -> list[asyncio.Task[None]]:
+        """See `Server.swap`."""
+        self._app.swap(gateway)
+        return list(self.server_state.tasks)
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  the signature of a signal's handler
-        self._engine.begin_draining()
+        if self._on_signal is not None:
+            self._on_signal()
         self.told = self.told or signal.Signals(sig)
         # Told twice, it does not wait for anybody.
         self.force_exit = self.should_exit

@@ -73,7 +73,7 @@ class _Uvicorn:
         async def on_start() -> None:
             started.set()
 
-        self._server = UvicornServer(self._engine, self._tls, on_start, alone=False)
+        self._server = UvicornServer(self._engine, self._tls, on_start)
         self._task = asyncio.get_running_loop().create_task(self._server.serve(sockets=[listener]))
         await started.wait()
 

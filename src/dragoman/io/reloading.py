@@ -1,0 +1,135 @@
+"""One process that takes another configuration while it serves: the next request is answered by a new engine, and the old one
+is closed when its last answer is finished. Nobody is disconnected, and the port stays open.
+
+A bad configuration is refused, and the old one stays in force. Where several workers serve, their supervisor replaces them
+instead (`supervisor.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Callable
+
+from dragoman.config import Config
+from dragoman.errors import ConfigError, DragomanError
+from dragoman.gateway import Gateway
+from dragoman.io.engine import Engine
+from dragoman.io.local import LocalModel
+from dragoman.io.tls import load
+
+log = logging.getLogger("dragoman.server")
+
+Swap = Callable[[Gateway], list[asyncio.Task[None]]]
+"""Puts another gateway in the place of the one that answers; returns the tasks that are still at work for that one."""
+
+
+class Reread:
+    """Where a new configuration comes from. `read` raises `ConfigError`; it and `make_model`, which starts the built-in model
+    for a configuration, are called in a thread. `accepted` is told what is in force now."""
+
+    def __init__(
+        self,
+        read: Callable[[], Config],
+        make_model: Callable[[Config], LocalModel | None],
+        accepted: Callable[[Config], None],
+    ) -> None:
+        self.read = read
+        self.make_model = make_model
+        self.accepted = accepted
+
+
+class Current:
+    """The engine that answers now. `model` is the built-in model that it uses: it is stopped here. `tls` is what clients are
+    met with; its files are read again."""
+
+    def __init__(
+        self, config: Config, model: LocalModel | None, tls: ssl.SSLContext | None, reread: Reread | None = None
+    ) -> None:
+        self._model = model
+        self._tls = tls
+        self._reread = reread
+        self._retiring: set[asyncio.Task[None]] = set()
+        self._reloading: asyncio.Task[None] | None = None
+        self._again = False
+        self.swap: Swap | None = None
+        self.engine = Engine(config, local=model.lent() if model is not None else None)
+
+    def begin_draining(self) -> None:
+        self.engine.begin_draining()
+
+    def patience(self) -> float:
+        return self.engine.config.server.drain
+
+    def reload(self) -> None:
+        """To be called on the loop. Once more afterwards, if it is called meanwhile."""
+        if self._reloading is not None and not self._reloading.done():
+            self._again = True
+        elif self._reread is not None and self.swap is not None and not self.engine.draining:
+            self._reloading = asyncio.get_running_loop().create_task(self._reload(self._reread, self.swap))
+
+    async def aclose(self) -> None:
+        for task in (self._reloading, *self._retiring):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait([task])
+        await self._close(self.engine, self._model)
+
+    async def _reload(self, reread: Reread, swap: Swap) -> None:
+        self._again = True
+        while self._again:
+            self._again = False
+            try:
+                await self._reload_once(reread, swap)
+            except DragomanError as error:
+                log.error("the configuration was not reloaded, the old one stays in force: %s", error)
+
+    async def _reload_once(self, reread: Reread, swap: Swap) -> None:
+        config = await asyncio.to_thread(reread.read)
+        before = self.engine.config
+        check_unmoved(before, config)
+        model = self._model
+        if not same_model(before, config):
+            model = await asyncio.to_thread(reread.make_model, config)
+        if self._tls is not None and config.server.tls is not None:
+            load(self._tls, config.server.tls)
+        old, self.engine = self.engine, Engine(config, local=model.lent() if model is not None else None)
+        unused = self._model if model is not self._model else None
+        self._model = model
+        tasks = swap(self.engine.gateway)
+        retiring = asyncio.get_running_loop().create_task(self._retire(old, unused, tasks))
+        self._retiring.add(retiring)
+        retiring.add_done_callback(self._retiring.discard)
+        reread.accepted(config)
+        log.info("the configuration was reloaded")
+
+    async def _retire(self, engine: Engine, model: LocalModel | None, tasks: list[asyncio.Task[None]]) -> None:
+        try:
+            if tasks:
+                await asyncio.wait(tasks)
+        finally:
+            await self._close(engine, model)
+
+    async def _close(self, engine: Engine, model: LocalModel | None) -> None:
+        await engine.aclose()
+        if model is not None:
+            await asyncio.to_thread(model.stop)
+
+
+def check_unmoved(before: Config, after: Config) -> None:
+    """Raises `ConfigError` for what cannot change in a process that serves."""
+    changed = [name for name in ("host", "port", "driver") if getattr(before.server, name) != getattr(after.server, name)]
+    if (before.server.workers > 1) != (after.server.workers > 1):
+        changed.append("workers")
+    if (before.server.tls is None) != (after.server.tls is None):
+        changed.append("tls")
+    if changed:
+        names = " and ".join(f"server.{name}" for name in changed)
+        raise ConfigError(f"{names} cannot change while the gateway runs; stop it and start it again")
+
+
+def same_model(before: Config, after: Config) -> bool:
+    """Whether both mean the same built-in model, whatever it is called."""
+    one, other = before.local, after.local
+    return (one.enabled, one.model, one.threads, one.context) == (other.enabled, other.model, other.threads, other.context)
