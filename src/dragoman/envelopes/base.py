@@ -38,8 +38,8 @@ Fields = dict[str, msgspec.Raw]
 
 
 class Envelope(msgspec.Struct, frozen=True):
-    """`dialect` is the name of that inside, `verb` what is asked. `open` raises `MalformedBody`. `located`: the dialect knows the
-    path, and finds what is asked by itself."""
+    """`dialect` is the name of that inside, `verb` what is asked. `open` raises `MalformedBody`. `located`: the dialect knows
+    the path, and finds what is asked by itself."""
 
     dialect: str
     verb: Literal["infer", "count"]

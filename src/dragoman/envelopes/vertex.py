@@ -3,8 +3,8 @@
     POST [/v1]/projects/P/locations/L/publishers/anthropic/models/MODEL:rawPredict | :streamRawPredict
     POST ...publishers/anthropic/models/count-tokens:rawPredict                      the model stands in the body
 
-Answers, streams and errors are Anthropic's own. Gemini on Vertex is the `gemini` dialect at another path, which it knows; only its
-credentials are Vertex AI's, and so is the project that a header has it counted on.
+Answers, streams and errors are Anthropic's own. Gemini on Vertex is the `gemini` dialect at another path, which it knows; only
+its credentials are Vertex AI's, and so is the project that a header has it counted on.
 
 Source: `anthropic.lib.vertex` and https://platform.claude.com/docs/en/api/claude-on-vertex-ai.
 """
