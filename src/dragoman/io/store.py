@@ -208,8 +208,14 @@ class Store:
                     self._jobs.put(None)  # whoever closes has nothing asked for after it
                     break
                 jobs.append(job)
-            self._work(jobs)
-            self._sweep()
+            try:
+                self._work(jobs)
+                self._sweep()
+            except Exception:
+                # The thread must live on: nobody would ever be answered again.
+                log.exception("a fault in the store")
+                for job in jobs:
+                    job.settle(None, StoreUnavailable("the store failed; the log says why"))
 
     def _work(self, jobs: list[_Job]) -> None:
         try:

@@ -8,6 +8,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from dragoman.errors import Busy
+from dragoman.stored.workshop import Running
 
 log = logging.getLogger("dragoman.workshop")
 
@@ -49,6 +50,10 @@ class TaskWorkshop:
         self._tasks.add(task)
         task.add_done_callback(self._done)
         return task
+
+    async def join(self, running: Running) -> None:
+        assert isinstance(running, asyncio.Task)
+        await asyncio.wait({running})
 
     def bell(self) -> TaskBell:
         return TaskBell()

@@ -9,8 +9,8 @@ that runs it, whichever that is, to stop.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, Literal, Protocol
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
 
 import msgspec
 
@@ -25,8 +25,9 @@ from dragoman.ir.losses import Ledger
 from dragoman.pipeline import attend, infer
 from dragoman.records import Record
 from dragoman.stored.keeping import Keeping
-from dragoman.stored.recorder import Recorder, Refusal
+from dragoman.stored.recorder import Recorder
 from dragoman.stored.shelf import Shelf
+from dragoman.stored.workshop import Bell, Running, Workshop
 from dragoman.wire.http import Inbound
 from dragoman.wire.sse import SseParser
 
@@ -38,34 +39,6 @@ _ALIVE = 20.0
 """Seconds for which a job counts as running that has not said so again."""
 
 Block = dict[str, Any]
-
-
-class Running(Protocol):
-    def cancel(self) -> object: ...
-
-
-class Bell(Protocol):
-    """Wakes everybody who waits for it."""
-
-    def ring(self) -> None: ...
-
-    async def wait(self, seconds: float) -> bool:
-        """Whether it rang within so many seconds."""
-        ...
-
-
-class Workshop(Protocol):
-    """Where work goes on that no request waits for."""
-
-    def admit(self) -> None:
-        """Raises `Busy` where there is too much going on for another work to begin."""
-        ...
-
-    def start(self, work: Coroutine[Any, Any, None]) -> Running: ...
-
-    def bell(self) -> Bell: ...
-
-    async def pause(self, seconds: float) -> None: ...
 
 
 class Tape:
@@ -131,9 +104,7 @@ class _Done(msgspec.Struct):
 class Job:
     """One answer in the making. `inbound` is the whole request, as a stream."""
 
-    def __init__(
-        self, core: Core, shelf: Shelf, keeping: Keeping, *, shop: Workshop, inbound: Inbound, refusal: Refusal
-    ) -> None:
+    def __init__(self, core: Core, shelf: Shelf, keeping: Keeping, *, shop: Workshop, inbound: Inbound) -> None:
         self.id = keeping.answer_id
         self.owner = keeping.caller.name
         self.why: Literal["failed", "cancelled"] = "failed"
@@ -142,7 +113,6 @@ class Job:
         self._shop = shop
         self._keeping = keeping
         self._inbound = inbound
-        self._refusal = refusal
         self._request_id = keeping.call.report.request_id
         self._dialect = keeping.call.dialect
         self._task: Running | None = None
@@ -217,7 +187,7 @@ class Job:
     async def _work(self, call: Call) -> None:
         self._keeping.call = call
         call.kept = self._keeping
-        call.answer.through(lambda out: Recorder(out, self._keeping.keep, self._keeping.there, self._refusal))
+        call.answer.through(lambda out: Recorder(out, call, self._keeping, self._shop))
         await infer(call)
 
     async def _settle(self) -> None:

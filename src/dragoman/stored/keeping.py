@@ -11,13 +11,11 @@ a `conversation`    who keeps answers, verbatim                      there
 
 from __future__ import annotations
 
-import logging
-
 import msgspec
 
 from dragoman.dialects.responses import keeping as forms
 from dragoman.dialects.responses.keeping import Asked, Items
-from dragoman.errors import RequestError, StoreUnavailable
+from dragoman.errors import MalformedBody, RequestError, StoreUnavailable
 from dragoman.flow.call import Call
 from dragoman.flow.envelope import Caller, brings_own
 from dragoman.ir.losses import Ledger
@@ -25,8 +23,6 @@ from dragoman.ir.request import Request
 from dragoman.route.target import Endpoint
 from dragoman.stored.shelf import Entry, Found, Shelf, not_found, owner_of
 from dragoman.wire.http import Inbound
-
-log = logging.getLogger("dragoman.stored")
 
 DIALECT = "responses"
 
@@ -203,7 +199,7 @@ class Keeping:
         endpoint = self.call.endpoint
         return Entry(
             response=msgspec.Raw(response),
-            input=forms.own_items(self._original.body) if not self.here_only else self._items_of_its_own(),
+            input=self._items_of_its_own(),
             previous=self.previous,
             issuer=endpoint.issuer if endpoint is not None else "",
             model=self.call.model,
@@ -212,11 +208,14 @@ class Keeping:
         )
 
     def _items_of_its_own(self) -> Items:
-        """Without what only names others: those stand in their place."""
-        return forms.own_items(self.call.inbound.body)[self._own :]
+        """Items that were only named stand here whole. None of a body that only its provider understands."""
+        try:
+            return forms.own_items(self.call.inbound.body)[self._own :]
+        except MalformedBody:
+            return []
 
     async def keep(self, own_id: str, response: bytes) -> None:
-        """`response` empty: the provider keeps it. Raises `StoreUnavailable` where the caller counts on its being kept."""
+        """`response` empty: the provider keeps it. Raises `StoreUnavailable` where the caller counts on its being kept here."""
         assert self.shelf is not None
         endpoint = self.call.endpoint
         own_key = endpoint is not None and self.call.report.tier == "verbatim" and brings_own(endpoint, self.caller)
@@ -228,10 +227,10 @@ class Keeping:
             await self.shelf.keep(owner_of(self.caller, own_key=own_key), own_id, entry)
             self.kept = True
         except StoreUnavailable as error:
-            if self.asked.store or self.asked.background or self.asked.previous_response_id:
+            if response and (self.asked.store or self.asked.background or self.asked.previous_response_id):
                 raise
             # Whoever does not ask for it can do without it.
-            log.warning("an answer is not kept: %s", error.message)
+            self.shelf.complain(error)
 
 
 def _keeps_nothing(param: str) -> RequestError:

@@ -1,38 +1,35 @@
-"""An answer on its way to the caller, read along. What is to be kept is kept before the caller has the end of it: the answer
-in one piece is held until then, and of a stream its last event."""
+"""An answer on its way to the caller, read along. What is to be kept is kept before the caller has the end of it: an answer in
+one piece is held until then, and of a stream its last event."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
-from typing import TypeAlias
+from collections.abc import Iterable
 
-from dragoman.dialects.responses.keeping import ending, id_of, id_within, sound
+from dragoman.dialects.responses.keeping import ending, failed_event, id_of, id_within, sound
 from dragoman.errors import DragomanError
-from dragoman.wire.http import Outbound
-from dragoman.wire.sse import SseParser
+from dragoman.flow.call import Call
+from dragoman.stored.keeping import Keeping
+from dragoman.stored.workshop import Running, Workshop
+from dragoman.wire.http import Outbound, RawHeaders
+from dragoman.wire.sse import SseParser, one_by_one
 
-Refusal: TypeAlias = Callable[[DragomanError, bool], tuple[int, list[tuple[bytes, bytes]], bytes]]
-"""An error as the caller is told it: status, headers, body; the flag says that it stands within a stream."""
+_LARGEST = 512 * 1024 * 1024
+"""Bytes of one event. What is passed on untouched is not refused for its size here."""
+_LAST = (b"response.completed", b"response.incomplete", b"response.failed")
 
 
 class Recorder:
-    """`whole(id, response)` keeps an answer, given its JSON, and raises what the caller is to be told in its place. `there()`
-    says whether its id is all that is to be kept (asked when the answer begins): then `whole` gets no JSON."""
+    """Where the answer is kept there, only its id is looked for, and written down while the stream goes on. Where it is kept
+    here and cannot be, and the caller counts on it, it is told so in place of the answer's end."""
 
-    def __init__(
-        self,
-        out: Outbound,
-        whole: Callable[[str, bytes], Awaitable[None]],
-        there: Callable[[], bool],
-        refusal: Refusal,
-    ) -> None:
+    def __init__(self, out: Outbound, call: Call, keeping: Keeping, shop: Workshop) -> None:
         self._out = out
-        self._whole = whole
-        self._there = there
-        self._refusal = refusal
-        self._head: tuple[int, list[tuple[bytes, bytes]]] | None = None
+        self._call = call
+        self._keeping = keeping
+        self._shop = shop
+        self._head: tuple[int, RawHeaders] | None = None
         self._parser: SseParser | None = None
-        self._kept = False
+        self._writing: Running | None = None
         self._over = False
 
     def bound(self, seconds: float) -> None:
@@ -44,13 +41,11 @@ class Recorder:
     async def start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         said = list(headers)
         kind = next((value for name, value in said if name == b"content-type"), b"")
-        if status != 200:
-            self._kept = True  # a refusal is nothing to keep
-        elif kind.lower().startswith(b"text/event-stream"):
-            self._parser = SseParser()
-        else:
+        if status == 200 and not kind.lower().startswith(b"text/event-stream"):
             self._head = (status, said)
             return
+        if status == 200:
+            self._parser = SseParser(_LARGEST)
         await self._out.start(status, said)
 
     async def write(self, data: bytes) -> None:
@@ -66,38 +61,72 @@ class Recorder:
     async def finish(self, data: bytes = b"") -> None:
         if self._head is not None:
             await self._finish_whole(self._head, data)
-            return
-        if self._over:
-            return
-        told = await self._read(data)
-        await self._out.finish(data if told is None else told)
+        elif not self._over:
+            told = await self._read(data)
+            await self._written()
+            await self._out.finish(data if told is None else told)
 
-    async def _finish_whole(self, head: tuple[int, list[tuple[bytes, bytes]]], body: bytes) -> None:
+    # ------------------------------------------------------------ in one piece
+
+    async def _finish_whole(self, head: tuple[int, RawHeaders], body: bytes) -> None:
         kept = sound(body)
         own_id = id_of(kept)
         status, headers = head
         if own_id:
             try:
-                await self._whole(own_id, b"" if self._there() else kept)
+                await self._keeping.keep(own_id, b"" if self._keeping.there() else kept)
             except DragomanError as error:
-                status, headers, body = self._refusal(error, False)
+                status, headers, body = self._refusal(error)
         await self._out.start(status, headers)
         await self._out.finish(body)
 
+    def _refusal(self, error: DragomanError) -> tuple[int, RawHeaders, bytes]:
+        call = self._call
+        call.report.error = error
+        told = call.dialect.encode_error(error, call.report.request_id)
+        headers = [(name.encode(), value.encode("latin-1", "replace")) for name, value in told.headers]
+        return told.status, [*headers, (b"content-length", b"%d" % len(told.body))], told.body
+
+    # ------------------------------------------------------------ a stream
+
     async def _read(self, data: bytes) -> bytes | None:
         """Look at what is about to go out, and keep what is to be kept; what to tell the caller instead, if that fails."""
-        if self._kept or self._parser is None or not data:
+        if self._writing is not None and any(last in data for last in _LAST):
+            await self._written()
+        if self._parser is None or not data:
             return None
-        there = self._there()
+        if self._keeping.there():
+            own_id = next((found for frame in self._parser.feed(data) if (found := id_within(frame))), "")
+            if own_id:
+                self._parser = None
+                self._writing = self._shop.start(self._keeping.keep(own_id, b""))
+                return await self._read(data)
+            return None
         for frame in self._parser.feed(data):
-            response = b"" if there else ending(frame)
-            own_id = id_within(frame) if there else id_of(response or b"")
-            if not own_id or response is None:
+            response = ending(frame)
+            own_id = id_of(response) if response is not None else ""
+            if response is None or not own_id:
                 continue
-            self._kept = True
+            self._parser = None
             try:
-                await self._whole(own_id, response)
+                await self._keeping.keep(own_id, response)
             except DragomanError as error:
-                return self._refusal(error, True)[2]
+                self._call.report.error = error
+                return _before_the_end(data) + failed_event(frame, error)
             break
         return None
+
+    async def _written(self) -> None:
+        if self._writing is not None:
+            running, self._writing = self._writing, None
+            await self._shop.join(running)
+
+
+def _before_the_end(data: bytes) -> bytes:
+    """The events before the last one of the answer. Nothing, where that began earlier than these bytes."""
+    at = 0
+    for piece in one_by_one(data):
+        if any(ending(frame) is not None for frame in SseParser(_LARGEST).feed(piece)):
+            return data[:at]
+        at += len(piece)
+    return b""

@@ -27,11 +27,12 @@ from dragoman.pipeline import Work, infer
 from dragoman.records import Records
 from dragoman.route.target import Endpoint
 from dragoman.stored.compact import compact
-from dragoman.stored.jobs import Job, Workshop
+from dragoman.stored.jobs import Job
 from dragoman.stored.keeping import DIALECT, Keeping, keeps
 from dragoman.stored.recorder import Recorder
 from dragoman.stored.shelf import Found, Shelf, not_found
 from dragoman.stored.there import hand_on
+from dragoman.stored.workshop import Workshop
 
 log = logging.getLogger("dragoman.stored")
 
@@ -94,7 +95,7 @@ class Stored:
             await self._background(call, keeping)
             return
         if keeping.wanted:
-            call.answer.through(lambda out: Recorder(out, keeping.keep, keeping.there, self._refusal(call)))
+            call.answer.through(lambda out: Recorder(out, call, keeping, self._shop))
         await infer(call)
 
     async def prepare(self, call: Call) -> Keeping | None:
@@ -141,7 +142,7 @@ class Stored:
         keeping.told()  # a mistake is told at once
         keeping.answer_id = self._dialect.id_prefix + self._core.new_id()
         keeping.created = int(self._core.clock.time())
-        job = Job(self._core, self._shelf, keeping, shop=self._shop, inbound=keeping.background(), refusal=self._refusal(call))
+        job = Job(self._core, self._shelf, keeping, shop=self._shop, inbound=keeping.background())
         self._jobs[job.owner, job.id] = job
         try:
             response = await job.begin(self._forget)
@@ -156,19 +157,6 @@ class Stored:
 
     def _forget(self, job: Job) -> None:
         self._jobs.pop((job.owner, job.id), None)
-
-    def _refusal(self, call: Call) -> Callable[[DragomanError, bool], tuple[int, list[tuple[bytes, bytes]], bytes]]:
-        dialect, report = call.dialect, call.report
-
-        def refusal(error: DragomanError, streaming: bool) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
-            report.error = error
-            if streaming:
-                return 200, [], dialect.stream_error(error, report.request_id)
-            told = dialect.encode_error(error, report.request_id)
-            headers = [(name.encode(), value.encode("latin-1", "replace")) for name, value in told.headers]
-            return told.status, [*headers, (b"content-length", b"%d" % len(told.body))], told.body
-
-        return refusal
 
     async def compact(self, call: Call) -> None:
         await compact(call, self._shelf)
@@ -199,12 +187,10 @@ class Stored:
         found = await self._found(own_id, call)
         assert self._shelf is not None
         if found.entry.held == "there":
-            await self._ask_there(call, found, "DELETE", "")
-        else:
-            found = await self._stop(found)
-        await self._shelf.remove(found)
-        if found.entry.held == "here":
-            await call.answer.whole(200, _JSON, forms.deleted(own_id))
+            await hand_on(call, self._endpoint(call, found), "DELETE", f"/{found.id}", done=partial(self._shelf.remove, found))
+            return
+        await self._shelf.remove(await self._stop(found))
+        await call.answer.whole(200, _JSON, forms.deleted(own_id))
 
     async def _cancel(self, own_id: str, call: Call) -> None:
         found = await self._found(own_id, call)

@@ -3,6 +3,7 @@ of its items (`item`), that another answer goes on from it (`followed`), and the
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from hashlib import sha256
 from typing import Literal
@@ -10,11 +11,15 @@ from typing import Literal
 import msgspec
 
 from dragoman.dialects.responses.keeping import Items, ids_of, output_of
-from dragoman.errors import RequestError
+from dragoman.errors import RequestError, StoreUnavailable
 from dragoman.flow.envelope import Caller
 from dragoman.records import Record, Records
 from dragoman.wire.http import Clock
 
+log = logging.getLogger("dragoman.stored")
+
+_QUIET = 60.0
+"""Seconds between two complaints."""
 _EMPTY = msgspec.Raw(b"null")
 
 
@@ -81,6 +86,13 @@ class Shelf:
         self.records = records
         self.clock = clock
         self.ttl = ttl
+        self._complained = -_QUIET
+
+    def complain(self, error: StoreUnavailable) -> None:
+        """Say in the log, now and then, that answers are not kept that nobody has asked to keep."""
+        if self.clock.now() - self._complained >= _QUIET:
+            self._complained = self.clock.now()
+            log.warning("answers are not kept: %s", error.message)
 
     async def read(self, owner: str, own_id: str) -> Found | None:
         record = await self.records.get("response", owner, own_id)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from dragoman.flow.call import Call, Sent, body_of, head_of, next_chunk, untouched
 from dragoman.flow.envelope import request_headers, response_headers, without_key
 from dragoman.ir.losses import Ledger
@@ -10,8 +12,11 @@ from dragoman.stored.keeping import DIALECT
 from dragoman.wire.http import UpstreamRequest
 
 
-async def hand_on(call: Call, endpoint: Endpoint, method: str, path: str) -> None:
-    """Send the request to a path below the provider's own, and what it says back to the caller. Raises its refusals."""
+async def hand_on(
+    call: Call, endpoint: Endpoint, method: str, path: str, *, done: Callable[[], Awaitable[None]] | None = None
+) -> None:
+    """Send the request to a path below the provider's own, and what it says back to the caller; in between, `done`. Raises its
+    refusals."""
     call.report.provider, call.report.target, call.report.tier = endpoint.provider, endpoint.model, "passed"
     call.deadline = call.report.started + endpoint.timeouts.total
     headers, own_key = request_headers(call.inbound, endpoint, call.report.caller, verbatim=True)
@@ -30,7 +35,10 @@ async def hand_on(call: Call, endpoint: Endpoint, method: str, path: str) -> Non
         if sent.head.status != 200:
             raise sent.refusal(sent.head.status, await body_of(call, exchange))
         if not sent.streams:
-            await call.answer.whole(200, response_headers(sent.head), await body_of(call, exchange))
+            body = await body_of(call, exchange)
+            if done is not None:
+                await done()
+            await call.answer.whole(200, response_headers(sent.head), body)
             return
         await call.answer.begin(200, response_headers(sent.head, stream=True))
         while chunk := await next_chunk(call, exchange):

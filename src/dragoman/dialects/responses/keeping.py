@@ -13,9 +13,10 @@ import msgspec
 
 from dragoman.dialects.base import Reply
 from dragoman.dialects.responses.echo import Shell
+from dragoman.dialects.responses.errors import failure
 from dragoman.dialects.responses.ids import PREFIX
 from dragoman.dialects.shape import wrong
-from dragoman.errors import MalformedBody
+from dragoman.errors import DragomanError, MalformedBody
 from dragoman.ir.losses import Ledger, Loss
 from dragoman.ir.request import Reasoning, Request, Seal
 from dragoman.wire.body import Peek, fields_of, malformed
@@ -185,6 +186,14 @@ def ending(frame: Frame) -> bytes | None:
         return None
     event = _read(_event, sound(frame.data))
     return bytes(event.response) if event is not None and event.type in _ENDS else None
+
+
+def failed_event(frame: Frame, error: DragomanError) -> bytes:
+    """The event in place of a stream's last one, where what it says does not hold."""
+    event = _decode(sound(frame.data))
+    response = {**event["response"], "status": "failed", "error": failure(error)}
+    told = {"type": "response.failed", "sequence_number": event.get("sequence_number", 0), "response": response}
+    return b"event: response.failed\ndata: %b\n\n" % _encode(told)
 
 
 def id_within(frame: Frame) -> str:
