@@ -1,6 +1,6 @@
 """A testing kit for LLM clients and gateways: an upstream that says what you script, and judges of what came out.
 
-    ScriptedUpstream   a server on a real socket that speaks Chat Completions, Messages and Gemini
+    ScriptedUpstream   a server on a real socket that speaks Chat Completions, Messages, Responses, Gemini, Converse
     SCENARIOS          what it can say, by name, each with its oracle; `scenario(...)` makes more
     fold_chat, ...     strict readers: is this stream legal, and what does it say?
 
@@ -10,6 +10,7 @@ It shares no code with the codecs that it tests. docs/testing.md has examples.
 from dragoman.testing.connection import ClosedEarly
 from dragoman.testing.http1 import Request
 from dragoman.testing.judge_chat import fold_chat, read_chat
+from dragoman.testing.judge_converse import fold_converse, read_converse
 from dragoman.testing.judge_gemini import fold_gemini, fold_gemini_array, read_gemini
 from dragoman.testing.judge_messages import fold_messages, read_messages
 from dragoman.testing.judge_responses import fold_responses, read_responses
@@ -50,6 +51,7 @@ from dragoman.testing.scenario import (
     scenario,
 )
 from dragoman.testing.speak_chat import render_chat
+from dragoman.testing.speak_converse import render_converse
 from dragoman.testing.speak_embeddings import vector_of
 from dragoman.testing.speak_gemini import render_gemini
 from dragoman.testing.speak_messages import render_messages
@@ -110,16 +112,19 @@ __all__ = [
     "View",
     "Voice",
     "fold_chat",
+    "fold_converse",
     "fold_gemini",
     "fold_gemini_array",
     "fold_messages",
     "fold_responses",
     "read_chat",
+    "read_converse",
     "read_events",
     "read_gemini",
     "read_messages",
     "read_responses",
     "render_chat",
+    "render_converse",
     "render_gemini",
     "render_messages",
     "render_responses",

@@ -7,9 +7,10 @@
 
 Which scenario answers a request, first match first: the queue that `script(...)` filled; `script(..., model=name)`; a model
 called `scenario:NAME` or `NAME` after one of the library; `script(..., default=True)`, at first `text`. What is spoken follows
-from the path: `.../chat/completions`, `.../completions`, `.../messages`, `.../models/NAME:generateContent`, whatever stands before. `.../models`,
-`.../messages/count_tokens`, `.../input_tokens` and `...:countTokens` answer too, so do `.../embeddings`, `...:embedContent` and
-`...:batchEmbedContents` (see `vector_of`), and any other request is answered with a description of itself.
+from the path: `.../chat/completions`, `.../completions`, `.../messages`, `.../models/NAME:generateContent`,
+`/model/NAME/converse`, whatever stands before. `.../models`, `.../messages/count_tokens`, `.../input_tokens`, `...:countTokens`
+and `.../count-tokens` answer too, so do `.../embeddings`, `...:embedContent` and `...:batchEmbedContents` (see `vector_of`), and
+any other request is answered with a description of itself.
 """
 
 from __future__ import annotations
@@ -312,6 +313,8 @@ class ScriptedUpstream:
             return _json({"input_tokens": max(1, len(request.body) // 4)})
         if path.endswith("/input_tokens") and request.method == "POST":
             return _json({"object": "response.input_tokens", "input_tokens": max(1, len(request.body) // 4)})
+        if path.endswith("/count-tokens") and request.method == "POST":
+            return _json({"inputTokens": max(1, len(request.body) // 4)})
         if path.endswith(":countTokens") and request.method == "POST":
             return _json({"totalTokens": max(1, len(request.body) // 4)})
         if path.endswith("/models") and request.method in ("GET", "HEAD"):
