@@ -11,6 +11,7 @@ Everything here is pure: reading the file is the caller's business.
 from dragoman.config.load import load, settings
 from dragoman.config.merge import is_loopback
 from dragoman.config.render import render
+from dragoman.config.resolve import key_bytes
 from dragoman.config.resolved import (
     ClientKey,
     Config,
@@ -25,6 +26,7 @@ from dragoman.config.resolved import (
     TargetConfig,
     TargetRef,
     Tls,
+    VaultConfig,
 )
 
 __all__ = [
@@ -41,7 +43,9 @@ __all__ = [
     "TargetConfig",
     "TargetRef",
     "Tls",
+    "VaultConfig",
     "is_loopback",
+    "key_bytes",
     "load",
     "render",
     "settings",

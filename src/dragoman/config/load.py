@@ -23,7 +23,7 @@ from dragoman.providers.table import TABLE, Provider
 PREFIX = "DRAGOMAN_"
 
 # Read by others: the command line finds the file, the clients find the gateway.
-_NOT_SETTINGS = frozenset({"CONFIG", "API_KEY", "BASE_URL", "URL"})
+_NOT_SETTINGS = frozenset({"CONFIG", "API_KEY", "BASE_URL", "URL", "VAULT_KEY"})
 # Kubernetes sets these in every pod beside a service of that name.
 _OF_KUBERNETES = re.compile(r"SERVICE_(HOST|PORT.*)|PORT(_\d+_.*)?")
 

@@ -252,6 +252,9 @@ class Reader:
     def local(self, raw: Any, path: At, at: At) -> Any:
         return self.section(schema.LocalSection, {"enabled": raw} if isinstance(raw, bool | str) else raw, path, at)
 
+    def vault(self, raw: Any, path: At, at: At) -> Any:
+        return self.section(schema.VaultSection, {"enabled": raw} if isinstance(raw, bool | str) else raw, path, at)
+
     def fetch(self, raw: Any, path: At, at: At) -> Any:
         return self.section(schema.FetchSection, {"enabled": raw} if isinstance(raw, bool | str) else raw, path, at)
 
@@ -320,6 +323,7 @@ _SPECIAL: dict[tuple[type[msgspec.Struct], str], Callable[[Reader, Any, At, At],
     (schema.File, "timeouts"): Reader.timeouts,
     (schema.File, "local"): Reader.local,
     (schema.File, "store"): Reader.store,
+    (schema.File, "vault"): Reader.vault,
     (schema.File, "fetch"): Reader.fetch,
     (schema.File, "documents"): Reader.documents,
     (schema.ProviderSection, "models"): Reader.listed_models,
@@ -349,6 +353,7 @@ def _elsewhere(kind: type[msgspec.Struct], word: str) -> str:
         "server.log": schema.LogSection,
         "local": schema.LocalSection,
         "store": schema.StoreSection,
+        "vault": schema.VaultSection,
         "fetch": schema.FetchSection,
         "documents": schema.DocumentsSection,
     }

@@ -26,6 +26,10 @@ def render(config: Config) -> str:
         "local": _bare(msgspec.to_builtins(config.local)),
         "fetch": _bare(msgspec.to_builtins(config.fetch)),
         "documents": _bare(msgspec.to_builtins(config.documents)),
+        "vault": _bare(
+            {"enabled": config.vault.enabled, "key": str(config.vault.key) if config.vault.key else config.vault.key_file}
+            | {"ttl": config.vault.ttl, "entries": config.vault.entries}
+        ),
         "store": {"at": config.store.label, "ttl": config.store.ttl} if config.store.enabled else {"enabled": False},
     }
     text = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=120)

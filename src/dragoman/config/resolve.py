@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from base64 import urlsafe_b64decode
 from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 from typing import Any
@@ -24,8 +25,17 @@ from dragoman.config.resolved import (
     StoreConfig,
     TargetRef,
     Tls,
+    VaultConfig,
 )
-from dragoman.config.schema import DocumentsSection, FetchSection, LocalSection, LogSection, ServerSection, StoreSection
+from dragoman.config.schema import (
+    DocumentsSection,
+    FetchSection,
+    LocalSection,
+    LogSection,
+    ServerSection,
+    StoreSection,
+    VaultSection,
+)
 from dragoman.logs import Log
 from dragoman.models.prices import Price, Rate
 from dragoman.providers.table import Provider
@@ -34,6 +44,10 @@ from dragoman.wire.http import Timeouts
 
 _SHORT_KEY = 16
 _STORE = "dragoman.db"
+VAULT_KEY = "DRAGOMAN_VAULT_KEY"
+_VAULT_KEY_FILE = "vault.key"
+_KEY_SIZE = 32
+_URLSAFE = str.maketrans("+/", "-_")
 
 
 def resolve(said: dict[str, Any], env: Mapping[str, str], table: Mapping[str, Provider], problems: Problems) -> Config:
@@ -55,7 +69,8 @@ def resolve(said: dict[str, Any], env: Mapping[str, str], table: Mapping[str, Pr
         aliases=dict(said.get("aliases", {})),
         timeouts=timeouts,
         local=merge.local,
-        store=_store(said.get("store", {}), env, problems),
+        store=(store := _store(said.get("store", {}), env, problems)),
+        vault=_vault(said.get("vault", {}), store, env, problems),
         fetch=Fetch(**_filled(FetchSection, said.get("fetch", {}))),
         documents=Documents(**_filled(DocumentsSection, said.get("documents", {}))),
         table=table,
@@ -71,6 +86,34 @@ def _store(said: dict[str, Any], env: Mapping[str, str], problems: Problems) -> 
     if store.url is None and store.path is None:
         store = msgspec.structs.replace(store, path=default_store(env, sys.platform))
     return store
+
+
+def _vault(said: dict[str, Any], store: StoreConfig, env: Mapping[str, str], problems: Problems) -> VaultConfig:
+    vault = VaultConfig(**_filled(VaultSection, said))
+    if vault.key is None and (given := env.get(VAULT_KEY)):
+        vault = msgspec.structs.replace(vault, key=Secret(given))
+    if vault.key is not None:
+        if key_bytes(vault.key) is None:
+            at = ("vault", "key")
+            problems.add(at, "is no key of AES-256: 32 bytes in base64 or hex; `openssl rand -base64 32` makes one")
+    elif vault.key_file is None:
+        # Beside the records, or in the folder for what a program keeps for itself.
+        place = store.path if store.path not in {None, ":memory:"} else default_store(env, sys.platform)
+        if place is not None:
+            vault = msgspec.structs.replace(vault, key_file=str(PurePath(place).with_name(_VAULT_KEY_FILE)))
+    if vault.enabled and not store.enabled:
+        problems.add(("vault", "enabled"), "needs the store, which is switched off")
+    return vault
+
+
+def key_bytes(key: Secret) -> bytes | None:
+    """The 32 bytes that stand there in base64 (either alphabet) or hex; None for anything else."""
+    text = key.reveal().strip()
+    try:
+        found = bytes.fromhex(text) if len(text) == _KEY_SIZE * 2 else urlsafe_b64decode(text.translate(_URLSAFE))
+    except ValueError:
+        return None
+    return found if len(found) == _KEY_SIZE else None
 
 
 def default_store(env: Mapping[str, str], platform: str) -> str | None:

@@ -108,6 +108,17 @@ class StoreConfig(msgspec.Struct, frozen=True, kw_only=True):
         return re.sub(r"(?<=[?&])(\w+)=[^&\s]+", r"\1=…", bare)
 
 
+class VaultConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Where sealed state waits whose client cannot carry it. `enabled` None: where it can be. `key`: of AES-256; without one it
+    is kept in `key_file`. `ttl` in seconds, `entries` for each holder of a key."""
+
+    enabled: bool | None = None
+    key: Secret | None = None
+    key_file: str | None = None
+    ttl: float = 7 * 86_400.0
+    entries: int = 10_000
+
+
 class Fetch(msgspec.Struct, frozen=True, kw_only=True):
     """What a request links to is fetched where a target takes bytes only. `max_bytes` of one file, `timeout` in seconds."""
 
@@ -270,6 +281,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     timeouts: Timeouts
     local: Local
     store: StoreConfig = StoreConfig()
+    vault: VaultConfig = VaultConfig()
     fetch: Fetch = Fetch()
     documents: Documents = Documents()
     table: Mapping[str, Provider]
@@ -291,6 +303,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             for name, value in provider.row.headers:
                 if secret_header(name):
                     yield Secret(value)
+        if self.vault.key is not None:
+            yield self.vault.key
         if self.store.url is not None:
             yield self.store.url
             if password := urlsplit(self.store.url.reveal()).password:

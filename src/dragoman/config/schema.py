@@ -325,6 +325,16 @@ class StoreSection(msgspec.Struct, frozen=True, kw_only=True):
     ttl: Seconds = 30 * 86_400.0
 
 
+class VaultSection(msgspec.Struct, frozen=True, kw_only=True):
+    """`vault`: where sealed state waits, encrypted, whose client cannot carry it."""
+
+    enabled: Yes | None = None
+    key: SecretText | None = None
+    key_file: Annotated[str, Kind("the path of a file", _file)] | None = None
+    ttl: Seconds = 7 * 86_400.0
+    entries: Annotated[int, Kind("a whole number from 16 to 10000000", _whole(16, 10_000_000))] = 10_000
+
+
 class FetchSection(msgspec.Struct, frozen=True, kw_only=True):
     """`fetch`: what a request links to, for targets that take bytes only."""
 
@@ -478,6 +488,7 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
     timeouts: TimeoutsSection = TimeoutsSection()
     local: LocalSection = LocalSection()
     store: StoreSection = StoreSection()
+    vault: VaultSection = VaultSection()
     fetch: FetchSection = FetchSection()
     documents: DocumentsSection = DocumentsSection()
 
@@ -510,6 +521,7 @@ SYNONYMS: dict[type[msgspec.Struct], dict[str, str]] = {
     TimeoutsSection: {"read": "first_byte", "between_chunks": "idle", "stream": "idle", "request": "total"},
     LocalSection: {"path": "model", "file": "model", "n_threads": "threads", "n_ctx": "context", "context_window": "context"},
     StoreSection: {"file": "path", "database": "url", "database_url": "url", "dsn": "url", "retention": "ttl", "keep": "ttl"},
+    VaultSection: {"max_entries": "entries", "keyfile": "key_file"},
     FetchSection: {"max_size": "max_bytes", "limit": "max_bytes", "hosts": "allow_hosts", "private": "allow_private"},
     DocumentsSection: {"pages": "max_pages", "images": "pictures", "max_memory": "memory"},
     KeySection: {"id": "name", "value": "key", "api_key": "key", "token": "key"},

@@ -29,6 +29,7 @@ from dragoman.io.local import LentModel, LocalModel
 from dragoman.io.process import resident
 from dragoman.io.store import store_of
 from dragoman.io.upstream import HttpTransport, Limits
+from dragoman.io.vault import vault_of
 from dragoman.io.workshop import TaskWorkshop
 from dragoman.ir.usage import Usage
 from dragoman.models import prices
@@ -68,7 +69,7 @@ class Engine:
             ping_every=config.server.ping,
             fetcher=self.fetcher,
             reader=_reader(config.documents),
-            continuity=Continuity(Witness(_contested(self.config))),
+            continuity=Continuity(Witness(_contested(self.config)), vault_of(config.vault, self.store, self.clock)),
         )
         self.workshop = TaskWorkshop()
         self.stored = Stored(core, self.store, config.store.ttl, self.workshop)

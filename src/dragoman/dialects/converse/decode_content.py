@@ -58,8 +58,7 @@ def decode_message(native: Any, at: Path) -> Message:
         else:
             parts.append(_block(block, where))
     parts = _unpack_ids(parts) if role == "assistant" else parts
-    named = cast("Literal['user', 'assistant', 'system']", role)
-    return Message(role=named, parts=parts, at=at, extras={**fields.rest(), **extras})
+    return Message(role=role, parts=parts, at=at, extras={**fields.rest(), **extras})
 
 
 def decode_system(natives: list[Any]) -> tuple[list[Text], Block]:
