@@ -240,6 +240,10 @@ def test_others_answer_while_a_dead_worker_is_replaced(tmp_path: Path, upstream:
         until(lambda: gateway.pids().get(2) not in {None, before[2]}, "a new worker 2")
         memory = [one["memory"] for one in gateway.health()["workers"]]
         assert all(size is None or size > 10_000_000 for size in memory)
+        env = {"DRAGOMAN_SERVER__PORT": str(gateway.port)}
+        told = dragoman("doctor", cwd=tmp_path, env=env).stdout
+        assert f"a gateway runs on {gateway.url}" in told
+        assert re.search(r"workers 1 \(process \d+, .*\), 2 \(process \d+, ", told)
 
 
 def test_a_bad_configuration_is_refused_and_a_good_one_is_put_in_force(tmp_path: Path, upstream: ThreadedUpstream) -> None:

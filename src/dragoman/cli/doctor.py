@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import platform
 import socket
+import ssl
 from importlib.util import find_spec
-from typing import Literal
+from typing import Any, Literal
+
+import msgspec
 
 from dragoman import __version__
 from dragoman.cli.setting import Failure, add_config, config_path, read_config
 from dragoman.config import Config, ProviderConfig
 from dragoman.errors import ConfigError, DragomanError
 from dragoman.io.local import LocalModel, LocalUnavailable
+from dragoman.io.proxies import Proxies, host_and_port
 from dragoman.io.upstream import HttpTransport
 from dragoman.providers.auth import headers_for
 from dragoman.wire.http import Timeouts, UpstreamRequest
@@ -78,9 +83,51 @@ def _port(config: Config, found: _Findings) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            found.add("note", f"port {port} on {host}: {error.strerror} (a running gateway?)")
+            told = asyncio.run(_running(config))
+            found.add("ok" if told else "note", told or f"port {port} on {host}: {error.strerror}, and not by a gateway")
             return
     found.add("ok", f"port {port} on {host} is free")
+
+
+async def _running(config: Config) -> str:
+    """What the gateway says of itself that runs where this one would; empty if there is none."""
+    server = config.server
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(server.host, server.host)  # noqa: S104  compared, not bound
+    base = f"{'http' if server.tls is None else 'https'}://{host_and_port(host, server.port)}"
+    context = ssl.create_default_context()
+    # It is our own, and by this name its certificate knows nobody.
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    transport = HttpTransport(ssl_context=context, proxies=Proxies())
+    try:
+        said = await _asked(transport, f"{base}/health/detailed") or await _asked(transport, f"{base}/health")
+    finally:
+        await transport.aclose()
+    if not isinstance(said, dict) or "version" not in said:
+        return ""
+    workers = [f"{one['worker']} (process {one['pid']}, {_megabytes(one['memory'])})" for one in said.get("workers", [])]
+    team = f", workers {', '.join(workers)}" if workers else "; its workers are told with a key, in DRAGOMAN_API_KEY"
+    return f"a gateway runs on {base}: Dragoman {said['version']}, {said['status']}{team}"
+
+
+async def _asked(transport: HttpTransport, url: str) -> Any:
+    """The JSON of an answer; None where there is none."""
+    key = os.environ.get("DRAGOMAN_API_KEY", "")
+    headers = [(b"x-dragoman-key", key.encode("latin-1", "replace"))] if key.isprintable() and key else []
+    patience = Timeouts(connect=2, first_byte=5, idle=5, total=5)
+    try:
+        exchange = await transport.open(UpstreamRequest(method="GET", url=url, headers=headers, body=b"", timeouts=patience))
+        try:
+            head = await exchange.head(patience.total)
+            body = await exchange.read(patience.total)
+        finally:
+            exchange.close()
+        return msgspec.json.decode(body) if head is not None and head.status in {200, 503} and body else None
+    except (DragomanError, msgspec.DecodeError):
+        return None
+
+
+def _megabytes(size: int | None) -> str:
+    return f"{size / 1e6:.0f} MB" if size is not None else "memory unknown"
 
 
 def _local(config: Config, found: _Findings) -> None:
