@@ -9,8 +9,8 @@ Which scenario answers a request, first match first: the queue that `script(...)
 called `scenario:NAME` or `NAME` after one of the library; `script(..., default=True)`, at first `text`. What is spoken follows
 from the path: `.../chat/completions`, `.../completions`, `.../messages`, `.../models/NAME:generateContent`,
 `/model/NAME/converse`, whatever stands before. `.../models`, `.../messages/count_tokens`, `.../input_tokens`, `...:countTokens`
-and `.../count-tokens` answer too, so do `.../embeddings`, `...:embedContent` and `...:batchEmbedContents` (see `vector_of`), and
-any other request is answered with a description of itself.
+and `.../count-tokens` answer too, so do `.../embeddings`, `...:embedContent` and `...:batchEmbedContents` (see `vector_of`),
+and any other request is answered with a description of itself.
 """
 
 from __future__ import annotations
