@@ -299,6 +299,18 @@ def test_a_picture_is_called_what_it_is(gateway: Served, scripted: ThreadedUpstr
         assert parts(scripted)[-1]["source"] == {"type": "base64", "media_type": media_type, "data": files.text_of(data)}
 
 
+@pytest.mark.parametrize("upstream", ["chat", "responses", "gemini"])
+def test_a_data_url_where_others_have_a_link_is_the_thing_itself(
+    gateway: Served, scripted: ThreadedUpstream, upstream: str
+) -> None:
+    picture = {"type": "image", "source": {"type": "url", "url": files.data_url(PNG, "image/jpeg")}}
+    assert claude(gateway, f"{upstream}/m", picture).status == 200
+    assert f"image/png{'' if upstream == 'gemini' else ';base64,'}" in json.dumps(parts(scripted))
+    assert files.text_of(PNG) in json.dumps(parts(scripted))
+    broken = {"type": "image", "source": {"type": "url", "url": "data:image/png;base64,$"}}
+    assert "this is not base64" in claude(gateway, f"{upstream}/m", broken).message
+
+
 def test_a_pdf_that_is_called_a_picture_is_a_document(gateway: Served, scripted: ThreadedUpstream) -> None:
     assert chat(gateway, "messages/m", image(files.data_url(REPORT, "application/pdf"))).status == 200
     assert parts(scripted)[-1]["source"]["media_type"] == "application/pdf"

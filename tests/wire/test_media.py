@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dragoman.wire.media import BadBase64, audio_format, bare, dimensions, from_base64, is_text, sniff
+from dragoman.wire.media import BadBase64, audio_format, bare, dimensions, from_base64, inline, is_text, sniff
 from tests import files
 
 
@@ -94,3 +94,18 @@ def test_types_are_known_by_their_other_names() -> None:
         True,
         False,
     ]
+
+
+@pytest.mark.parametrize(
+    ("url", "held"),
+    [
+        ("data:image/png;base64,aGk=", ("image/png", "aGk=")),
+        ("DATA:image/png;x=1;BASE64,aGk%3D", ("image/png;x=1", "aGk=")),
+        ("data:,hi%20you", ("text/plain", "aGkgeW91")),
+        ("data:text/csv,a", ("text/csv", "YQ==")),
+        ("data:", ("text/plain", "")),
+        ("https://example.com/data:", None),
+    ],
+)
+def test_a_data_url_holds_what_others_link_to(url: str, held: tuple[str, str] | None) -> None:
+    assert inline(url) == held

@@ -23,6 +23,7 @@ from dragoman.flow.media import (
     Unread,
     attachments_of,
     blob_of,
+    is_link,
     is_pdf,
     link_of,
     takes_of,
@@ -95,7 +96,7 @@ class Attachments:
         blobs = {
             id(part): self._blobs[id(part)]
             for part in self.parts
-            if id(part) in self._blobs and (getattr(part, "url", None) is None or link_of(part, takes) is not None)
+            if id(part) in self._blobs and (not is_link(part) or link_of(part, takes) is not None)
         }
         return Fitting(takes, ledger, blobs, self._read, pictures=pictures).request(self._request)
 

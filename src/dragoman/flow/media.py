@@ -40,7 +40,7 @@ from dragoman.ir.request import (
 )
 from dragoman.models.catalogue import catalogue
 from dragoman.route.target import Endpoint
-from dragoman.wire.media import PDF, BadBase64, audio_format, bare, dimensions, from_base64, is_text, sniff
+from dragoman.wire.media import PDF, BadBase64, audio_format, bare, dimensions, from_base64, inline, is_text, sniff
 
 Attachment: TypeAlias = Image | Document | Audio
 Key: TypeAlias = tuple[int, bool]
@@ -175,8 +175,20 @@ def _any_within(parts: list[Part]) -> bool:
     return next(_within(parts), None) is not None
 
 
+def is_inline(part: Attachment) -> bool:
+    """Whether its URL is the thing itself (`data:`), which not every target takes for one."""
+    return not isinstance(part, Audio) and part.url is not None and part.url[:5].lower() == "data:"
+
+
+def is_link(part: Attachment) -> bool:
+    """Whether it must be fetched by somebody."""
+    return not isinstance(part, Audio) and part.url is not None and not is_inline(part)
+
+
 def link_of(part: Attachment, takes: Takes) -> str | None:
     """The URL that must be fetched before this target can be told of the part."""
+    if is_inline(part):
+        return None
     match part:
         case Image():
             return part.url if takes.images == "bytes" else None
@@ -205,6 +217,8 @@ def blob_of(part: Attachment, fetched: Mapping[str, Fetched | Unfetched]) -> Blo
     """The bytes of a part, None where there are none (a file in a store, a URL that nobody had to fetch). Raises
     `MalformedBody` for base64 that is none, `UnfitMedia` for a URL that led to nothing."""
     url = None if isinstance(part, Audio) else part.url
+    if url is not None and (held := inline(url)) is not None:
+        return _decoded(part, held[1], held[0])
     if url is not None:
         found = fetched.get(url)
         match found:
@@ -220,13 +234,17 @@ def blob_of(part: Attachment, fetched: Mapping[str, Fetched | Unfetched]) -> Blo
                 assert_never(found)
     if part.data is None:
         return None
+    declared = f"audio/{part.format}" if isinstance(part, Audio) else part.media_type or _by_title(part)
+    return _decoded(part, part.data, declared)
+
+
+def _decoded(part: Attachment, base64: str, declared: str) -> Blob:
     try:
-        data, text = from_base64(part.data)
+        data, text = from_base64(base64)
     except BadBase64 as error:
         raise _broken(part.at, str(error)) from None
     if not data:
         raise _broken(part.at, "this is empty")
-    declared = f"audio/{part.format}" if isinstance(part, Audio) else part.media_type or _by_title(part)
     return _blob(data, text, declared)
 
 
@@ -487,7 +505,7 @@ def shown_url(url: str) -> str:
 
 
 def _origin(part: Image | Document) -> str:
-    return "this" if part.url is None else f"what {shown_url(part.url)} led to"
+    return "this" if part.url is None or is_inline(part) else f"what {shown_url(part.url)} led to"
 
 
 def _size(count: int) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import binascii
 import re
 import struct
+from urllib.parse import unquote, unquote_to_bytes
 
 PDF = "application/pdf"
 _PDF_WITHIN = 1024
@@ -90,6 +91,13 @@ _TEXTUAL = frozenset(
         "application/x-yaml",
         "application/toml",
         "application/javascript",
+        "application/x-javascript",
+        "application/typescript",
+        "application/x-typescript",
+        "application/x-python",
+        "application/x-python-code",
+        "application/x-httpd-php",
+        "application/graphql",
         "application/x-ndjson",
         "application/sql",
         "application/x-sh",
@@ -197,6 +205,17 @@ def _webp(data: bytes) -> tuple[int, int] | None:
             return width & 0x3FFF, height & 0x3FFF
         case _:
             return None
+
+
+def inline(url: str) -> tuple[str, str] | None:
+    """Media type and base64 of a `data:` URL, None for any other. https://www.rfc-editor.org/rfc/rfc2397"""
+    if url[:5].lower() != "data:":
+        return None
+    head, _, data = url[5:].partition(",")
+    media_type, _, last = head.rpartition(";")
+    if last.strip().lower() == "base64":
+        return media_type, unquote(data) if "%" in data else data
+    return head or "text/plain", binascii.b2a_base64(unquote_to_bytes(data), newline=False).decode()
 
 
 # ---------------------------------------------------------------- base64
