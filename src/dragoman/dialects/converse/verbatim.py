@@ -22,10 +22,10 @@ class _Body(msgspec.Struct):
 
 
 class _Error(msgspec.Struct):
-    output: msgspec.Raw | None = None
+    output: msgspec.Raw = msgspec.Raw(b"")
     message: Any = None
     type_: Any = msgspec.field(default=None, name="__type")
-    unknown: msgspec.Raw | None = msgspec.field(default=None, name="Output")
+    unknown: msgspec.Raw = msgspec.field(default=msgspec.Raw(b""), name="Output")
 
 
 _body = msgspec.json.Decoder(_Body)
@@ -57,7 +57,7 @@ def error_in_body(body: bytes) -> bool:
         found = _error.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
-    return found.output is None and (found.type_ is not None or found.message is not None or found.unknown is not None)
+    return not bytes(found.output) and (found.type_ is not None or found.message is not None or bool(bytes(found.unknown)))
 
 
 def usage_of(head: bytes, tail: bytes) -> Usage | None:
