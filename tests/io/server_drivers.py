@@ -123,7 +123,7 @@ class Echo:
         await self.do_flood(inbound, out)
 
     async def do_bounded_wait(self, inbound: Inbound, out: Outbound) -> None:
-        out.bound(-0.97 if self.is_native else 5)
+        out.bound(0.01 if self.is_native else 5)
         await self.do_wait(inbound, out)
 
     async def do_no_content(self, inbound: Inbound, out: Outbound) -> None:

@@ -771,8 +771,7 @@ def test_a_client_that_takes_nothing_is_given_up(driver: str, run: Run) -> None:
 @on_all_drivers
 def test_a_client_that_takes_its_answer_too_slowly_is_given_up_when_its_time_is_over(driver: str, run: Run) -> None:
     async def scenario() -> None:
-        limits = ServerLimits(head_timeout=QUICK)  # how often the clock is looked at
-        async with serving(driver, limits=limits, patience=1) as served, served.client(buffers=4096) as client:
+        async with serving(driver, patience=1) as served, served.client(buffers=4096) as client:
             client.reader._transport.pause_reading()  # pyright: ignore[reportAttributeAccessIssue]
             await client.send(get("/bounded-flood"))
             await served.handler.left.wait()

@@ -386,11 +386,17 @@ class ServerConnection(RequestReader):
         """Returns when the client has taken enough. Its leaving cancels whoever waits."""
         if self._transport is None:
             return
+        answer = self._answer
+        overdue = None
+        if answer is not None and answer.deadline < math.inf:
+            overdue = self.loop.call_at(answer.deadline, self.drop)
         self._room = self.loop.create_future()
         try:
             await self._room
         finally:
             self._room = None
+            if overdue is not None:
+                overdue.cancel()
 
     def answered(self, *, close: bool) -> None:
         """The answer is whole. Its handler may still have something to tidy up, and is no longer disturbed."""
@@ -523,8 +529,6 @@ class ServerConnection(RequestReader):
             self._taken = taken
             self._taken_at = now
         elif now - self._taken_at >= self._limits.stall_timeout - _TIMER_SLACK:
-            self.drop()
-        if waiting and self._answer is not None and now >= self._answer.deadline:
             self.drop()
 
     def _expired(self, now: float) -> None:
