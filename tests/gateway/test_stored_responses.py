@@ -260,12 +260,15 @@ def test_an_earlier_item_may_be_named_by_its_id(gpt: openai.OpenAI, bob: openai.
     gpt.responses.create(model="messages/say", input=named, tools=[TOOL])
     sent: Any = scripted.requests[-1].json
     assert sent["messages"][1]["content"][0]["input"] == {"where": "Paris"}
-    bob.responses.create(model="messages/say", input=named, tools=[TOOL])
-    assert "Paris" not in told(scripted)
+    with pytest.raises(openai.NotFoundError, match="Item with id") as unknown:
+        bob.responses.create(model="messages/say", input=named, tools=[TOOL])
+    assert unknown.value.param == "input"
+    bob.responses.create(model="responses/say", input=named, tools=[TOOL])
+    assert "item_reference" in told(scripted), "who keeps answers may know it"
 
 
 def test_nobody_reads_or_goes_on_from_what_another_key_has_stored(gpt: openai.OpenAI, bob: openai.OpenAI) -> None:
-    for model in ("chat/say", "responses/say"):
+    for model in ("chat/say", "responses/call"):
         own_id = gpt.responses.create(model=model, input="A secret.").id
         asks: list[Callable[[], Any]] = [
             lambda own_id=own_id: bob.responses.retrieve(own_id),
@@ -513,6 +516,13 @@ def test_what_fails_in_the_background_says_why(gpt: openai.OpenAI) -> None:
     assert refused.value.param == "background"
     with pytest.raises(openai.NotFoundError):
         gpt.responses.create(model="nope", input="x", background=True)
+
+
+def test_work_in_the_background_tries_the_whole_chain(gpt: openai.OpenAI, scripted: ThreadedUpstream) -> None:
+    scripted.script("http-503", SAY)
+    begun = gpt.responses.create(model="both", input="x", background=True)
+    assert until(gpt, begun.id, "completed", "failed").output_text == "Hello!"
+    assert scripted.requests[-1].path == "/v1/responses"
 
 
 def test_the_provider_works_in_the_background_where_it_can(gpt: openai.OpenAI, scripted: ThreadedUpstream) -> None:

@@ -49,7 +49,8 @@ async def _summarised(call: Call) -> None:
     page = _Page()
     answer = Answer(page, call.dialect, call.report.request_id, call.core.clock)
     await infer(Call(call.core, call.dialect, inbound, answer, call.report))
-    call.answer.headers = answer.headers
+    # The question was ours, and so is whatever it lost.
+    call.answer.headers = [pair for pair in answer.headers if pair[0] != b"x-dragoman-losses"]
     own_id = call.dialect.id_prefix + call.core.new_id()
     told = compaction.compacted(own_id, int(call.core.clock.time()), items, page.body)
     await call.answer.whole(200, _JSON, told)

@@ -111,8 +111,8 @@ class Keeping:
         await self._whole(context.items, context.issuers)
 
     async def _refer(self) -> None:
-        """Items that the caller only names, where they were kept here."""
-        if self.shelf is not None and forms.references(forms.own_items(self._original.body)):
+        """Items that the caller only names: here whole, or there."""
+        if forms.references(forms.own_items(self._original.body)):
             await self._whole([], [])
 
     async def _whole(self, items: Items, issuers: list[str]) -> None:
@@ -120,7 +120,12 @@ class Keeping:
         own = forms.own_items(self._original.body)
         named = forms.references(own)
         known = await self.shelf.items(self.caller, named) if named and self.shelf is not None else {}
-        if not items and not known:
+        missing = next((one for one in named if one not in known), None)
+        if missing is not None:
+            unknown = RequestError(f"Item with id '{missing[:80]}' not found.", status=404, param="input")
+            if items or known:
+                raise unknown
+            self.there_only, self.nowhere = True, unknown
             return
         # First without what came before: a mistake in the caller's own items is told by their own places.
         self._told = self.call.dialect.decode_request(self._original.body)

@@ -121,13 +121,14 @@ class Stored:
         return ready
 
     def _runs_there(self, call: Call, keeping: Keeping) -> bool:
-        """Whether the first choice of providers works in the background by itself. Raises what stands in the way of it."""
+        """Whether the providers work in the background by themselves. Raises what stands in the way of it."""
         if keeping.asked.store is False:
             raise RequestError(
                 "background: a response in the background is stored, so it cannot have store false", param="background"
             )
         endpoints = keeping.among(list(call.route().endpoints))
-        there = not keeping.here_only and keeps(endpoints[0])
+        # With one among them that cannot, all can be tried only if the work goes on here.
+        there = not keeping.here_only and (all(map(keeps, endpoints)) or (keeping.shelf is None and keeps(endpoints[0])))
         if there:
             keeping.there_only = True
         elif keeping.shelf is None:
