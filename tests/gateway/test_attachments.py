@@ -339,6 +339,7 @@ def test_a_pdf_that_is_called_a_picture_is_a_document(gateway: Served, scripted:
             "PDF documents of up to 100",
         ),
         ("messages/m", image(files.data_url(files.DOCX, "image/png")), "not an image"),
+        ("messages/m", image(files.data_url(files.HEIC, "image/heic")), "this is image/heic"),
         ("messages/m", image("data:image/png;base64,iVBORw0K$A=="), "this is not base64: '$' at character 8"),
         ("messages/m", image("data:image/png;base64,"), "this is empty"),
         ("gemini/m", {"type": "input_audio", "input_audio": {"data": "n$", "format": "wav"}}, "this is not base64"),

@@ -81,12 +81,13 @@ class HttpError(msgspec.Struct):
 
 class Forms(msgspec.Struct, frozen=True, kw_only=True):
     """What a dialect can say beside text. `images` and `pdfs`: in which ways; `usual`: the most that its servers can be
-    expected to take of that, unless a profile says more. `audio`: sound has a form. `files`: so have documents of any type,
-    as they are."""
+    expected to take of that, unless a profile says more. `image_types`: media types of images as bytes, empty where it names
+    none. `audio`: sound has a form. `files`: so have documents of any type, as they are."""
 
     images: Reach = "urls"
     pdfs: Reach = "bytes"
     usual: Reach = "urls"
+    image_types: frozenset[str] = frozenset()
     audio: bool = False
     files: bool = False
 

@@ -130,7 +130,7 @@ def takes_of(forms: Forms, endpoint: Endpoint) -> Takes:
         # A dialect without a form for sound may have servers that take it all the same: a profile says so.
         audio=hears and (forms.audio or profile.audio is True),
         files=forms.files,
-        image_types=profile.image_types,
+        image_types=profile.image_types or forms.image_types,
         image_bytes=profile.image_bytes,
         image_sides=profile.image_sides,
         pdf_bytes=profile.pdf_bytes,

@@ -38,7 +38,8 @@ MESSAGES = Dialect(
     sealing=SEALING,
     id_prefix="msg_",
     counting=COUNTING,
-    forms=Forms(images="urls", pdfs="urls"),
+    # `media_type` of `Base64ImageSource` is one of these, and nothing else.
+    forms=Forms(images="urls", pdfs="urls", image_types=frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})),
     encode_model=encode_model,
     encode_models=encode_models,
 )
