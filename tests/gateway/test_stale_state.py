@@ -8,6 +8,10 @@ from typing import Any
 
 import pytest
 
+from dragoman.flow.turns import named
+from dragoman.ir.request import Message
+from dragoman.ir.request import Text as TextPart
+from dragoman.ir.request import ToolCall as Call
 from dragoman.testing import Finish, HttpError, Scenario, ScriptedUpstream, Text, Thinking, ThreadedUpstream, ToolCall, scenario
 from dragoman.testing.http1 import Request
 from tests.gateway.talking import JSON, Said, say
@@ -97,3 +101,13 @@ def test_any_other_refusal_is_not_repeated(gateway: Served, scripted: ThreadedUp
     scripted.script("http-400", default=True)
     assert chat(gateway, "responses/m").status == 400
     assert len(scripted.requests) == 1
+
+
+@pytest.mark.parametrize(("call_id", "names"), [("call_1", 1), ("functions.Bash:0", 1), ("toolu_01A09q90qw90lq917835lq9", 2)])
+def test_an_id_that_a_server_counts_names_no_turn(call_id: str, names: int) -> None:
+    """It is that of many conversations, and one must not get the thoughts of another."""
+    messages = [
+        Message(role="user", parts=[TextPart(text="Weather?")]),
+        Message(role="assistant", parts=[Call(id=call_id, name="look", arguments="{}")]),
+    ]
+    assert len(named(messages, 1)) == names

@@ -2,7 +2,7 @@
 
 A turn is known by what it said and by what it answered: its text and its calls (not their ids, which some clients make up
 anew), and the caller's words before it. White space, the order of members in arguments and the like are nobody's words. The
-id of its first call is a second name, for clients that keep ids and mend texts.
+id of its first call, if it is long enough to be its own, is a second name, for clients that keep ids and mend texts.
 """
 
 from __future__ import annotations
@@ -15,6 +15,10 @@ from dragoman.ir.request import Message, Part, Reasoning, Refusal, Request, Seal
 
 _MOST_LOOKED_UP = 64
 """Turns, from the last one back."""
+
+_ONE_OF_ITS_KIND = 20
+"""Characters from which on an id is taken to be nobody else's. Servers that count (`call_1`, `functions.Bash:0`) give the same
+to every conversation, and one must not get the thoughts of another."""
 
 
 class Sealed(msgspec.Struct, array_like=True, frozen=True):
@@ -84,7 +88,7 @@ def named(messages: list[Message], index: int) -> list[str]:
         return []
     said = [text, *(f"{call.name} {_canonical(call.arguments)}" for call in calls)]
     names = ["turn\0" + "\0".join([_asked(messages, index), *said])]
-    if calls and calls[0].id:
+    if calls and len(calls[0].id) >= _ONE_OF_ITS_KIND:
         names.append(f"call\0{calls[0].id}")
     return names
 
