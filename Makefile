@@ -1,6 +1,7 @@
 # make run     a gateway on port 4000, with a real local model and every provider whose key is in the environment
 # make test    lint, types, tests: what must pass before a change lands
 # make bench   performance beside other gateways        make soak   the same for a long time
+# make conformance   the public battery: the official SDKs judge this gateway
 # make fmt     format the code                          make bench-peers   install the other gateways for it
 
 PORT ?= 4000
@@ -14,7 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
 
-.PHONY: run test check fmt bench bench-peers soak clean
+.PHONY: run test check conformance fmt bench bench-peers soak clean
 
 run: $(VENV)/.run
 	@$(BIN)/dragoman serve --port $(PORT) $(ARGS)
@@ -27,6 +28,9 @@ check: $(VENV)/.test
 	$(BIN)/ruff check src tests bench docs
 	$(BIN)/ruff format --check -q src tests bench docs
 	$(BIN)/basedpyright src tests bench docs
+
+conformance: $(VENV)/.test
+	@$(BIN)/dragoman conformance $(ARGS)
 
 fmt: $(VENV)/.test
 	$(BIN)/ruff check --fix -q src tests bench docs

@@ -320,6 +320,22 @@ def test_only_so_many_requests_are_kept(run: Run) -> None:
 # ---------------------------------------------------------------- how it writes
 
 
+def test_a_scenario_may_be_cut_otherwise_than_all_others(run: Run) -> None:
+    one = scenario("cut", Text("naïve 漢字"), Finish(), split="bytes:3")
+
+    async def test() -> None:
+        async with ScriptedUpstream(split="whole") as upstream, await Client.to(upstream) as client:
+            upstream.script(one, "text")
+            for scripted, sizes in ((one, {3}), (SCENARIOS["text"], None)):
+                client.send(CHAT, chat("m"))
+                await client.head()
+                chunks = await client.chunks()
+                assert b"".join(chunks) == render_chat(scripted, model="m").body
+                assert len(chunks) == 1 if sizes is None else {len(chunk) for chunk in chunks[:-1]} == sizes
+
+    run(test())
+
+
 @pytest.mark.parametrize("split", ["whole", "event", "bytes:1", "bytes:7", "bytes:100000"])
 def test_an_answer_is_cut_as_asked_and_is_the_same_answer(run: Run, split: str) -> None:
     async def test() -> None:

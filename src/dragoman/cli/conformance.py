@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from dragoman.conformance.report import Report
 
 _DIALECTS = "messages, chat, responses, gemini"
+_MORE = ", converse"
 
 
 def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -31,7 +33,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     parser.add_argument("--key", help="that the gateway wants of its clients")
     parser.add_argument("--name", help="of the gateway, with its version: for the report")
     parser.add_argument("--clients", metavar="LIST", help=f"APIs to call it by, with commas ({_DIALECTS})")
-    parser.add_argument("--upstreams", metavar="LIST", help=f"APIs of its providers, with commas ({_DIALECTS})")
+    parser.add_argument("--upstreams", metavar="LIST", help=f"APIs of its providers, with commas ({_DIALECTS}{_MORE})")
     parser.add_argument("--model", action="append", default=[], metavar="UPSTREAM=NAME", help="its model on that upstream")
     parser.add_argument("--chain", action="append", default=[], metavar="UPSTREAM=NAME", help="its model with a second target")
     parser.add_argument("--upstream-host", default="127.0.0.1", metavar="HOST", help="where the scripted upstream listens")
@@ -57,7 +59,9 @@ def run(options: argparse.Namespace) -> int:
             print(f"{case.id:34} {case.title}")
         return 0
     clients = _names(options.clients, tuple(battery.CLIENTS), "--clients")
-    upstreams = _names(options.upstreams, battery.UPSTREAMS, "--upstreams") if options.upstreams else battery.CUSTOMARY
+    # This gateway is judged on all that providers speak, another on what is customary.
+    default = battery.CUSTOMARY if options.base_url else battery.UPSTREAMS
+    upstreams = _names(options.upstreams, battery.UPSTREAMS, "--upstreams") if options.upstreams else default
     try:
         battery.chosen(options.only)
     except LookupError as error:
@@ -66,7 +70,10 @@ def run(options: argparse.Namespace) -> int:
         if not Path(file).absolute().parent.is_dir():
             raise Failure(f"{file} cannot be written: there is no such folder", 2)
     progress = matrix.TerminalProgress(sys.stderr)
-    report = asyncio.run(_judged(options, clients, upstreams, progress))
+    with warnings.catch_warnings():
+        # What a gateway says amiss stands in the report; the SDKs' warnings of it are noise.
+        warnings.simplefilter("ignore")
+        report = asyncio.run(_judged(options, clients, upstreams, progress))
     progress.clear()
     _written(options, report)
     ink = matrix.Ink(sys.stdout)

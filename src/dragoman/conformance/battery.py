@@ -31,7 +31,7 @@ UPSTREAMS: tuple[str, ...] = tuple(name for name in READERS if name in VOICES)
 """The dialects that the scripted upstream speaks, and of which it understands the requests."""
 
 CUSTOMARY: tuple[str, ...] = tuple(name for name in UPSTREAMS if name in CLIENTS)
-"""Those that a gateway is judged on unless told otherwise."""
+"""Those that another gateway is judged on unless told otherwise."""
 
 _NOT_THERE = (404, 405, 501)
 _WAITS = 45.0

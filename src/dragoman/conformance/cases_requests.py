@@ -36,7 +36,7 @@ FORECAST = Tool(
 _CALL_IDS = {
     "messages": re.compile(r"[a-zA-Z0-9_-]+"),
     "responses": re.compile(r"[a-zA-Z0-9_-]{1,64}"),
-    "converse": re.compile(r"[a-zA-Z0-9_-]{1,64}"),
+    "converse": re.compile(r"[a-zA-Z0-9_.:-]{1,64}"),
 }
 """What the APIs take as a call's id. Chat and Gemini take any."""
 

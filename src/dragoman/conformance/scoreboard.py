@@ -10,18 +10,9 @@ from pathlib import Path
 from dragoman.conformance.matrix import cell_text, grouped
 from dragoman.conformance.report import CaseResult, Cell, Failure, Report
 from dragoman.conformance.sources import link_of
+from dragoman.conformance.titles import GROUPS
 
 _TEMPLATE = Path(__file__).with_name("scoreboard.html")
-_GROUPS = {
-    "answers": "Answers",
-    "tools": "Calls of tools",
-    "reasoning": "Reasoning",
-    "streams": "Streams",
-    "requests": "Requests",
-    "continuity": "Conversations over several providers",
-    "errors": "Errors",
-    "service": "Around the answers",
-}
 DIALECTS = {
     "messages": "Messages",
     "chat": "Chat Completions",
@@ -95,11 +86,11 @@ def _cell(cell: Cell) -> str:
 
 
 def _cases(report: Report) -> Iterator[str]:
-    ordered = sorted(report.cases, key=lambda case: (list(_GROUPS).index(case.group), not case.failures))
+    ordered = sorted(report.cases, key=lambda case: (list(GROUPS).index(case.group), not case.failures))
     for group, cases in groupby(ordered, key=lambda case: case.group):
         held = list(cases)
         passed, total = sum(case.passed for case in held), sum(case.total for case in held)
-        yield f"<section class=group><h2>{escape(_GROUPS[group])} <small>{passed:,}/{total:,}</small></h2>"
+        yield f"<section class=group><h2>{escape(GROUPS[group])} <small>{passed:,}/{total:,}</small></h2>"
         for case in held:
             yield from _case(case)
         yield "</section>"

@@ -1,9 +1,21 @@
-"""What the scenarios of the kit are called in the battery, where they have no entry of their own in `cases_answers.NAMED`: as
-the thing that a gateway does right."""
+"""What the groups of cases are called, and the scenarios of the kit where they have no entry of their own in
+`cases_answers.NAMED`: as the thing that a gateway does right."""
 
 from __future__ import annotations
 
 from dragoman.testing import Scenario
+
+GROUPS: dict[str, str] = {
+    "answers": "Answers",
+    "tools": "Calls of tools",
+    "reasoning": "Reasoning",
+    "streams": "Streams",
+    "requests": "Requests",
+    "continuity": "Conversations over several providers",
+    "errors": "Errors",
+    "service": "Around the answers",
+}
+"""The groups of cases, in the order in which they are told."""
 
 TITLES: dict[str, str] = {
     "text": "A plain answer arrives",
