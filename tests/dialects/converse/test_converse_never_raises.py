@@ -22,12 +22,13 @@ from dragoman.wire.eventstream import EventStreamParser
 from dragoman.wire.sse import Frame
 
 KEYS = """
-messages role content text image format source bytes s3Location uri document name context citations enabled video audio toolUse
-toolUseId input type toolResult status json guardContent cachePoint ttl reasoningContent reasoningText signature redactedContent
-citationsContent sourceContent location web url searchResult title system inferenceConfig maxTokens temperature topP
-stopSequences toolConfig tools toolSpec inputSchema description strict toolChoice auto any tool thinking
-additionalModelRequestFields budget_tokens top_k outputConfig textFormat structure jsonSchema schema effort requestMetadata serviceTier output message
-stopReason usage inputTokens cacheDetails contentBlockIndex delta start citation additionalModelResponseFields stop_sequence
+messages role content text image format source bytes s3Location uri document name context citations enabled video
+audio toolUse toolUseId input type toolResult status json guardContent cachePoint ttl reasoningContent reasoningText
+signature redactedContent citationsContent sourceContent location web url searchResult title system inferenceConfig
+maxTokens temperature topP stopSequences toolConfig tools toolSpec inputSchema description strict toolChoice auto any
+tool thinking additionalModelRequestFields budget_tokens top_k outputConfig textFormat structure jsonSchema schema
+effort requestMetadata serviceTier output message stopReason usage inputTokens cacheDetails contentBlockIndex delta
+start citation additionalModelResponseFields stop_sequence
 """.split()  # noqa: SIM905 - eighty words
 WORDS = [
     "",

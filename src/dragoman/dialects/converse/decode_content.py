@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from base64 import b64decode
 from binascii import Error as Base64Error
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import msgspec
 
