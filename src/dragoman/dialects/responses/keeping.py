@@ -27,7 +27,7 @@ from dragoman.wire.sse import Frame
 Block = dict[str, Any]
 Items = list[msgspec.Raw]
 
-_ENDS = frozenset({"response.completed", "response.incomplete", "response.failed"})
+_ENDS = ("response.completed", "response.incomplete", "response.failed")
 _STATE = ("previous_response_id", "background", "conversation")
 _PLACE = re.compile(r"^input\[(\d+)\](.*)$", re.DOTALL)
 _MOST_PAGE = 100
