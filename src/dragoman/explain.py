@@ -120,6 +120,9 @@ async def inference(call: Call, endpoint: Endpoint, target: Explained) -> None:
     target.dialect, target.tier = upstream.name, "verbatim" if verbatim else "translated"
     target.url = _shown_url(url_for(call, endpoint, upstream, own_key=True))
     request = await fitted(call, endpoint, upstream, ledger) if not verbatim and call.has_attachments() else None
+    call.report.ledger = ledger
+    if not verbatim and call.core.continuity is not None:
+        request = await call.core.continuity.recall(call, endpoint, upstream, request)
     body = body_for(call, endpoint, upstream, ledger, verbatim=verbatim, request=request)
     target.body, target.losses = _shown_body(body), ledger.losses
     url, headers, _ = addressed(call, endpoint, upstream, verbatim=verbatim)

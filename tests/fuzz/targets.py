@@ -213,7 +213,7 @@ def verbatim(dialect: Dialect) -> Run:
             assert sealing.without(data, lambda _: False) == (data, 0)
             bare, taken = sealing.without(data, lambda _: True)
             assert sealing.without(bare, lambda _: True)[1] == 0
-            if taken:
+            if taken and data.isascii():
                 is_json(bare)
         if dialect.counting is not None:
             with suppress(MalformedBody):

@@ -12,6 +12,7 @@ recall     and taken out of it when the client sends that answer back
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 import msgspec
 
@@ -161,7 +162,8 @@ class Continuity:
         for index, each in names.items():
             body = next((found[name] for name in each if name in found), None)
             if body is not None:
-                turns[index] = msgspec.json.decode(body, type=Turn)
+                with suppress(msgspec.DecodeError):  # another version has written it
+                    turns[index] = msgspec.json.decode(body, type=Turn)
         return turns
 
 
