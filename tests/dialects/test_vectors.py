@@ -162,16 +162,25 @@ def finish_of(view: View, client: str) -> str | None:
     return {"content_filter": "refusal"}.get(view.finish or "", view.finish)
 
 
-@pytest.mark.parametrize(("upstream", "client", "name"), CASES)
-def test_where_the_bytes_are_cut_changes_nothing(upstream: str, client: str, name: str) -> None:
+STREAMS = sorted({(upstream, name) for upstream, _, name in CASES})
+
+
+@pytest.mark.parametrize(("upstream", "name"), STREAMS)
+def test_where_the_bytes_are_cut_changes_nothing(upstream: str, name: str) -> None:
+    """Encoders see events alone, so what is the same here is the same in every client's dialect."""
     body = streamed(SCENARIOS[name], upstream)
     assert body is not None
-    whole = encoded(DIALECTS[client], events_of(DIALECTS[upstream], iter([body])))
+    whole = told(events_of(DIALECTS[upstream], iter([body])))
     for size in (1, 7, 64, 1021) if len(body) < 10_000 else (1021,):
-        assert encoded(DIALECTS[client], events_of(DIALECTS[upstream], split(body, size))) == whole
+        assert told(events_of(DIALECTS[upstream], split(body, size))) == whole
 
 
-@pytest.mark.parametrize(("upstream", "name"), sorted({(upstream, name) for upstream, _, name in CASES}))
+def told(events: list[Event]) -> list[object]:
+    """Errors are the same that say the same."""
+    return [(type(one.error), str(one.error), one.error.status) if isinstance(one, Fault) else one for one in events]
+
+
+@pytest.mark.parametrize(("upstream", "name"), STREAMS)
 def test_a_cut_anywhere_gives_the_same_frames(upstream: str, name: str) -> None:
     """Codecs are fed whole frames, so this is where every chunk boundary is tried."""
     body = (streamed(SCENARIOS[name], upstream) or b"")[:1200]
