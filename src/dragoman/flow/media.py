@@ -46,7 +46,7 @@ Attachment: TypeAlias = Image | Document | Audio
 Key: TypeAlias = tuple[int, bool]
 """A document (by its identity) and whether pictures of its pages are wanted."""
 
-_LOOKED_INTO = frozenset({Image, Document, Audio, ToolResult})
+_ATTACHED = frozenset({Image, Document, Audio})
 _REACH: tuple[Reach, ...] = ("none", "bytes", "urls")
 _BY_ENDING = {"pdf": PDF, "txt": "text/plain", "md": "text/markdown", "csv": "text/csv", "json": "application/json"}
 _CONTAINERS = frozenset({"application/zip", "application/gzip", "application/x-ole-storage"})
@@ -146,10 +146,13 @@ def _less(one: Reach, other: Reach) -> Reach:
 
 
 def has_attachments(request: Request) -> bool:
-    """Asked of every request that is translated, so it is quick."""
-    return any(type(part) in _LOOKED_INTO for message in request.messages for part in message.parts) and any(
-        _any_within(message.parts) for message in request.messages
-    )
+    """Asked of every request that is translated, so it is plain and quick."""
+    for message in request.messages:
+        for part in message.parts:
+            kind = type(part)
+            if kind in _ATTACHED or (kind is ToolResult and _any_within([part])):
+                return True
+    return False
 
 
 def attachments_of(request: Request) -> list[Attachment]:
@@ -172,7 +175,12 @@ def _within(parts: list[Part]) -> Iterator[Attachment]:
 
 
 def _any_within(parts: list[Part]) -> bool:
-    return next(_within(parts), None) is not None
+    for part in parts:
+        if type(part) in _ATTACHED:
+            return True
+        if isinstance(part, ToolResult) and any(type(inner) in _ATTACHED for inner in part.parts):
+            return True
+    return False
 
 
 def is_inline(part: Attachment) -> bool:

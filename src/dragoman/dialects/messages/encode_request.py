@@ -20,7 +20,6 @@ from dragoman.dialects import freetext
 from dragoman.dialects.base import Target
 from dragoman.ir import carrier
 from dragoman.ir.losses import Ledger
-from dragoman.ir.marks import MOST_MARKS, latest, marked
 from dragoman.ir.request import (
     Audio,
     CacheMark,
@@ -49,6 +48,7 @@ BUDGET_OF_EFFORT = {"minimal": 1024, "low": 1024, "medium": 4096, "high": 16384,
 _LEAST_BUDGET = 1024
 _EFFORTS = frozenset({"low", "medium", "high", "xhigh", "max"})
 _NO_TEXT = "(no text)"
+_MOST_MARKS = 4
 
 
 def encode_request(request: Request, target: Target, ledger: Ledger) -> bytes:
@@ -65,14 +65,14 @@ class _Encoding:
         self.ledger = ledger
         self.native = request.dialect == "messages"
         self.moved_system: list[Text] = []
-        self.marks = marked(request)
-        # Caching by itself takes one of them.
-        self.kept = latest(self.marks, MOST_MARKS - (request.cache is not None))
+        self.marks: list[tuple[Block, Node, CacheMark]] = []
 
     def body(self) -> Block:
         request, ledger = self.request, self.ledger
         messages = self.messages()
+        in_messages = len(self.marks)
         system = [self.text(part) for part in [*request.system, *self.moved_system] if part.text.strip()]
+        in_system = len(self.marks)
         body: Block = {"model": self.target.model, "max_tokens": request.max_tokens or self.profile.max_output_tokens}
         if system:
             body["system"] = system
@@ -80,6 +80,8 @@ class _Encoding:
         tools = self.tools()
         if tools:
             body["tools"] = tools
+        # The prompt's order is another: https://platform.claude.com/docs/en/build-with-claude/prompt-caching
+        self.clamp([*self.marks[in_system:], *self.marks[in_messages:in_system], *self.marks[:in_messages]])
         self.format(body)
         self.thinking(body, messages)
         self.tool_choice(body)
@@ -94,6 +96,14 @@ class _Encoding:
         else:
             ledger.extras(request)
         return body
+
+    def clamp(self, marks: list[tuple[Block, Node, CacheMark]]) -> None:
+        """More marks than the API takes are a 400. The latest are worth the most: a cache is looked up from the end of the
+        prompt backwards. Caching by itself (`cache_control` of the whole request) takes one."""
+        most = _MOST_MARKS - (self.request.cache is not None)
+        for block, part, cache in marks[:-most]:
+            del block["cache_control"]
+            self.ledger.add(cache.spot(part.at), None, f"only the last {_MOST_MARKS} marks are taken", "info")
 
     # ------------------------------------------------------------ messages
 
@@ -281,10 +291,8 @@ class _Encoding:
 
     def finish(self, block: Block, part: Node, cache: CacheMark | None) -> Block:
         if cache is not None:
-            if id(part) in self.kept:
-                block["cache_control"] = _mark(cache)
-            else:
-                self.ledger.add(cache.spot(part.at), None, f"only the last {MOST_MARKS} marks are taken", "info")
+            block["cache_control"] = _mark(cache)
+            self.marks.append((block, part, cache))
         if part.extras:
             if self.native:
                 for key, value in part.extras.items():
