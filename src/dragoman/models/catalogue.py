@@ -24,7 +24,7 @@ Capability = Literal["tools", "structured", "reasoning", "caching"]
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
-    """Sizes in tokens; `context` is the whole window, `dimensions` how long the vectors are that an embedding model makes. None:
+    """Sizes in tokens; `context` is the whole window, `dimensions` how long the vectors of an embedding model are. None:
     not known, where an empty tuple means that there is none. `released`: YYYY-MM-DD or YYYY-MM, announced or from the id of its
     first version. `source`: where its maker's page says nothing. `vendor` is the maker, `provider` the maker's own service."""
 
