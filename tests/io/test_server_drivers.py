@@ -20,6 +20,9 @@ from tests.io.server_drivers import PIECE, Echo, chunked, get, on_all_drivers, p
 UVICORN_ANSWERS: dict[str, tuple[int, str]] = {
     "no-host": (200, "uvicorn does not ask for a host"),
     "two-hosts": (200, "uvicorn does not count hosts"),
+    "space-in-host": (200, "uvicorn does not look at hosts"),
+    "path-in-host": (200, "uvicorn does not look at hosts"),
+    "user-in-host": (200, "uvicorn does not look at hosts"),
     "http-2.0-in-the-line": (200, "uvicorn takes any version for 1.1"),
     "http-0.9": (200, "uvicorn takes any version for 1.1"),
     "chunked-in-http-1.0": (200, "uvicorn reads chunks whatever the version; RFC 9112 calls it a sign of smuggling"),
@@ -107,6 +110,18 @@ def test_requests_may_be_split_at_every_byte(driver: str, run: Run) -> None:
 
 
 @on_all_drivers
+def test_chunks_may_have_extensions_and_hosts_may_have_any_form(driver: str, run: Run) -> None:
+    async def scenario() -> None:
+        async with serving(driver) as served, served.client() as client:
+            head = b"POST /echo HTTP/1.1\r\nhost: %b\r\nTransfer-Encoding:\tCHUNKED \r\n\r\n"
+            for host in (b"", b"a.test:80", b"[::1]", b"[::1]:8080", b"127.0.0.1:1", b"a_b.test", b"xn--a.test."):
+                await client.send(head % host + b'3;a=b\r\nabc\r\n003;c="d;e"\r\ndef\r\n000;last\r\n\r\n')
+                assert (await client.answer()).body == b"abcdef"
+
+    run(scenario())
+
+
+@on_all_drivers
 def test_what_the_handler_gets_is_what_was_sent(driver: str, run: Run) -> None:
     async def scenario() -> None:
         async with serving(driver) as served, served.client() as client:
@@ -186,6 +201,10 @@ REFUSED = [
     Refused("hex-length", _HEAD + b"content-length: 0x3\r\n\r\nabc"),
     Refused("empty-length", _HEAD + b"content-length:\r\n\r\n"),
     Refused("overflowing-length", _HEAD + b"content-length: 18446744073709551617\r\n\r\na"),
+    Refused("identical-lengths", _HEAD + b"content-length: 3\r\ncontent-length: 3\r\n\r\nabc"),
+    Refused("vertical-tab-in-coding", _HEAD + b"transfer-encoding: \x0bchunked\r\n\r\n0\r\n\r\n"),
+    Refused("quoted-coding", _HEAD + b'transfer-encoding: "chunked"\r\n\r\n0\r\n\r\n'),
+    Refused("space-before-colon-of-coding", _HEAD + b"content-length: 5\r\ntransfer-encoding : chunked\r\n\r\n0\r\n\r\n"),
     Refused("two-codings", _HEAD + b"transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"),
     Refused("chunked-not-last", _HEAD + b"transfer-encoding: chunked, gzip\r\n\r\n0\r\n\r\n"),
     Refused("identity", _HEAD + b"transfer-encoding: identity\r\n\r\n0\r\n\r\n"),
@@ -198,6 +217,13 @@ REFUSED = [
     Refused("hex-prefix-in-chunk-size", _CHUNKED + b"0x3\r\nabc\r\n0\r\n\r\n"),
     Refused("overflowing-chunk-size", _CHUNKED + b"fffffffffffffffff\r\nabc\r\n0\r\n\r\n"),
     Refused("bare-lf-after-chunk-size", _CHUNKED + b"3\nabc\r\n0\r\n\r\n"),
+    Refused("bare-cr-after-chunk-size", _CHUNKED + b"3\rabc\r\n0\r\n\r\n"),
+    Refused("bare-lf-in-chunk-extension", _CHUNKED + b"3;a\nb\r\nabc\r\n0\r\n\r\n"),
+    Refused("bare-cr-in-chunk-extension", _CHUNKED + b"3;a\rb\r\nabc\r\n0\r\n\r\n"),
+    Refused("bare-lf-after-chunk", _CHUNKED + b"3\r\nabc\n0\r\n\r\n"),
+    Refused("no-line-end-after-chunk", _CHUNKED + b"3\r\nabc0\r\n\r\n"),
+    Refused("coding-in-a-trailer", _CHUNKED + b"0\r\ntransfer-encoding: chunked\r\n\r\n"),
+    Refused("folded-trailer", _CHUNKED + b"0\r\nx: 1\r\n y\r\n\r\n"),
     Refused("chunk-longer-than-its-size", _CHUNKED + b"3\r\nabcd\r\n0\r\n\r\n"),
     Refused("space-before-colon", b"POST /echo HTTP/1.1\r\nhost: test\r\ncontent-length : 3\r\n\r\nabc"),
     Refused("folded-field", get("/echo", b"x-a: 1\r\n b")),
@@ -222,6 +248,11 @@ REFUSED = [
     Refused("tls-hello", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(64)),
     Refused("no-host", b"GET /echo HTTP/1.1\r\n\r\n"),
     Refused("two-hosts", get("/echo", b"host: test")),
+    Refused("space-in-host", b"GET /echo HTTP/1.1\r\nhost: a b\r\n\r\n"),
+    Refused("path-in-host", b"GET /echo HTTP/1.1\r\nhost: a/b\r\n\r\n"),
+    Refused("user-in-host", b"GET /echo HTTP/1.1\r\nhost: a@b\r\n\r\n"),
+    Refused("only-carriage-returns", b"GET /echo HTTP/1.1\rhost: test\r\r"),
+    Refused("tabs-in-the-line", b"GET\t/echo\tHTTP/1.1\r\nhost: test\r\n\r\n"),
     Refused("too-many-fields", get("/echo", *[b"x-%d: 1" % n for n in range(20)]), 431),
     Refused("long-field", get("/echo", b"x-a: " + _LONG), 431),
     Refused("long-target", get("/echo?" + "a" * 1100), 414),

@@ -7,6 +7,7 @@ is the other half.
 from __future__ import annotations
 
 import asyncio
+import re
 from abc import abstractmethod
 from urllib.parse import unquote
 
@@ -25,6 +26,20 @@ END = b"\r\n\r\n"
 _MANY = 512
 """Pieces of a body beyond this many are joined: each is an object, and a chunk may hold one byte."""
 _SPECIAL = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect", b"upgrade"})
+
+
+_HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%-]*(:\d*)?|\[[0-9A-Fa-f:.]+\](:\d*)?")
+_good_hosts: set[bytes] = set()
+"""That were looked at before: as a rule there are few."""
+_MOST_HOSTS = 256
+
+
+def _is_host(value: bytes) -> bool:
+    if _HOST.fullmatch(value) is None:
+        return False
+    if len(_good_hosts) < _MOST_HOSTS:
+        _good_hosts.add(value)
+    return True
 
 
 class TurnedAwayError(Exception):
@@ -170,6 +185,8 @@ class RequestReader(asyncio.Protocol):
         if name in _SPECIAL:
             if name == b"host":
                 self._hosts += 1
+                if value not in _good_hosts and not _is_host(value):
+                    raise self._stop(400, "the host header is not a host with or without a port (RFC 9112, section 3.2)")
             elif name == b"content-length":
                 self._length = value
             elif name == b"transfer-encoding":
