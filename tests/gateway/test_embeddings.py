@@ -403,6 +403,9 @@ def test_the_local_model_embeds_for_both_sdks(local: Served) -> None:
 def test_the_local_model_embeds_a_page_and_chats_beside_it(local: Served) -> None:
     with openai.OpenAI(base_url=local.base, api_key="any", max_retries=0) as gpt:
         assert gpt.embeddings.create(model="local", input="word " * 700).usage.prompt_tokens > 700
+        with pytest.raises(openai.APIStatusError, match="too large") as raised:
+            gpt.embeddings.create(model="local", input="word " * 2000)
+        assert raised.value.status_code == 413
         ask: Any = [{"role": "user", "content": "Hi"}]
         assert gpt.chat.completions.create(model="local", max_tokens=3, messages=ask).choices
 

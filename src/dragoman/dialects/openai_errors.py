@@ -113,6 +113,9 @@ _TITLE = re.compile(r"<title[^<>]*>([^<]*)</title>", re.IGNORECASE)
 _MOST = 2000
 _MOST_OF_PAGE = 16 * 1024
 
+_TOO_LARGE = "is too large to process"
+"""llama.cpp, of a text to embed that is longer than its batch; with status 500, as if another try could help."""
+
 _TOLD = frozenset({"message", "msg", "detail", "code", "type", "status", "status_code", "param"})
 """What may stand beside an error that is a text."""
 
@@ -160,6 +163,8 @@ def decode_error(status: int, headers: Mapping[str, str], body: bytes, provider:
     category: Category = known or "unavailable"
     if not refused:
         status = STATUS_OF[category]
+    if status == 500 and _TOO_LARGE in said.message:
+        category, status = "too_large", STATUS_OF["too_large"]
     message = said.message or f"{provider or 'the provider'} answered with status {status} and no message"
     return UpstreamRefused(
         message,
