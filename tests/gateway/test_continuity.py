@@ -59,7 +59,8 @@ class Conversation:
     """One client's, told to whichever provider is named. `name` is in its words, so that no two are alike."""
 
     def __init__(self, gateway: Served, scripted: ThreadedUpstream, client: str, habit: Habit, name: str) -> None:
-        self.gateway, self.scripted, self.client, self.habit, self.name = gateway, scripted, client, habit, name
+        self.gateway, self.scripted, self.client, self.name = gateway, scripted, client, name
+        self.habit: Habit = habit
         self.history: list[Any] = []
         self.turns = 0
         self.key = "sk-alice-0123456789"
@@ -300,6 +301,15 @@ def test_the_same_words_in_answer_to_others_are_another_turn(gateway: Served, sc
     other.ask("a-messages", Text("Yes."))
     other.ask("a-messages", Text("Indeed."))
     assert not other.holds(SEALS[3])
+
+
+def test_what_would_be_sent_is_explained_with_what_is_kept(gateway: Served, scripted: ThreadedUpstream) -> None:
+    talk = Conversation(gateway, scripted, "chat", "bare", "explained")
+    talk.ask("a-messages", sealed(SEALS[3]), Text("Yes."))
+    body = _body("chat", [*talk.history, {"role": "user", "content": "?"}], "a-messages/m", stream=False)
+    said = say(gateway, "POST", "/v1/explain/v1/chat/completions", [JSON, ("x-dragoman-key", talk.key)], body)
+    assert said.status == 200
+    assert SEALS[3].encode() in said.body
 
 
 def test_without_a_store_the_ledger_says_what_is_lost(scripted: ThreadedUpstream, tmp_path: Path) -> None:
