@@ -33,7 +33,6 @@ from dragoman.testing import (
     scenario,
 )
 from dragoman.testing.speak_converse import render_converse
-from dragoman.wire.eventstream import EventStreamParser
 from tests.gateway.talking import say, streaming
 from tests.serving import Served, serving
 
@@ -285,9 +284,26 @@ def test_when_the_client_leaves_the_provider_is_told(gateway: Served, scripted: 
     scripted.open_gate(f"aws-{dialect}")
 
 
-def test_a_ping_is_an_event_that_the_sdk_passes_over() -> None:
-    frames = EventStreamParser().feed(PING)
-    assert [frame.event for frame in frames] == ["ping"]
+def test_a_ping_is_an_event_that_the_sdk_passes_over(scripted: ThreadedUpstream) -> None:
+    provider = {"dialect": "chat", "base_url": f"{scripted.url}/v1", "api_key": "sk-upstream-0123"}
+    scripted.script(scenario("aws-silent", Stall("aws-silent"), Text("Here."), Usage(input=1, output=1), Finish()))
+    with serving({"providers": {"slow": provider}}) as served:
+        served.engine.gateway.core.ping_every = 0.02
+        body = json.dumps({"messages": ASK}).encode()
+        with streaming(served, "POST", "/model/slow%2Fm/converse-stream", [], body) as stream:
+            stream.until(PING * 2)
+            scripted.open_gate("aws-silent")
+            said = stream.rest()
+    assert said.view("converse").text == "Here."
+    scripted.shut_gate("aws-silent")
+    scripted.script(scenario("aws-silent", Stall("aws-silent"), Text("Here."), Usage(input=1, output=1), Finish()))
+    with serving({"providers": {"slow": provider}}) as served:
+        served.engine.gateway.core.ping_every = 0.02
+        client = aws(served, "any")
+        with closing(client.converse_stream(modelId="slow/m", messages=ASK)["stream"]) as events:
+            scripted.open_gate("aws-silent")
+            assert folded(list(events)) == [{"text": "Here."}]
+        client.close()
 
 
 # ---------------------------------------------------------------- counting
