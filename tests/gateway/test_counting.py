@@ -93,14 +93,14 @@ def scripted() -> Iterator[ThreadedUpstream]:
 @pytest.fixture(scope="module")
 def gateway(scripted: ThreadedUpstream) -> Iterator[Served]:
     url, key = scripted.url, "sk-upstream-0123"
-    bases = {"messages": url, "gemini": url, "chat": f"{url}/v1", "responses": f"{url}/v1", "converse": url}
+    bases = {"messages": url, "gemini": url, "chat": f"{url}/v1", "responses": f"{url}/v1"}
     providers: dict[str, Any] = {name: {"dialect": name, "base_url": base, "api_key": key} for name, base in bases.items()}
     providers["openai"] = {"base_url": f"{url}/v1", "api_key": key}
     providers["llamacpp"] = {"base_url": f"{url}/v1", "api_key": key}
     for name in ("s400", "s401", "s404", "s405", "s429", "s500", "s501", "s529", "odd"):
         providers[name] = {"dialect": "messages", "base_url": f"{url}/{name}", "api_key": key}
     providers["gone"] = {"dialect": "messages", "base_url": "http://127.0.0.1:1", "api_key": key}
-    with serving({"providers": providers}) as served:
+    with serving({"providers": providers, "models": {"chain": ["mistral/m", "gemini/m", "messages/m"]}}) as served:
         yield served
 
 
@@ -126,6 +126,10 @@ def test_a_provider_counts_in_its_own_dialect(gateway: Served, scripted: Threade
     assert b"weather" in asked.body
 
 
+def test_the_first_target_that_has_a_key_counts(gateway: Served) -> None:
+    assert ask(gateway, "messages", "chain").header("x-dragoman-provider") == "gemini"
+
+
 def test_only_what_counts_is_asked_of_a_provider(gateway: Served, scripted: ThreadedUpstream) -> None:
     """Its endpoint refuses what has no part in it."""
     ask(gateway, "chat", "messages/m")
@@ -140,7 +144,7 @@ def test_only_what_counts_is_asked_of_a_provider(gateway: Served, scripted: Thre
 
 
 @pytest.mark.parametrize("dialect", BODIES)
-@pytest.mark.parametrize("provider", ["chat", "converse", "s404", "s405", "s429", "s500", "s501", "s529", "gone"])
+@pytest.mark.parametrize("provider", ["chat", "s404", "s405", "s429", "s500", "s501", "s529", "gone"])
 def test_where_nobody_counts_it_is_estimated_and_said_so(gateway: Served, dialect: str, provider: str) -> None:
     said = ask(gateway, dialect, f"{provider}/gpt-6-sol")
     assert said.header("x-dragoman-estimate") == "true"

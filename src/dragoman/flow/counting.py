@@ -7,10 +7,12 @@ model (`models/tokens.py`), of the same body. What it refuses for a reason of th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from dragoman.dialects.base import Counting, Dialect
 from dragoman.errors import Category, MalformedBody, NoCredential, UnknownRoute, UpstreamError
 from dragoman.flow.call import Call, untouched
-from dragoman.flow.envelope import response_headers
+from dragoman.flow.envelope import brings_own, response_headers
 from dragoman.flow.prepare import begin, body_for, fitted, way
 from dragoman.flow.tries import asked, notes
 from dragoman.ir.losses import Ledger
@@ -32,11 +34,11 @@ _PATIENCE = 20.0
 
 
 async def count(call: Call) -> None:
-    """The first target of the model's route counts, or is estimated. Raises its refusals."""
+    """The first target of the model's route that there is a key for counts, or is estimated. Raises its refusals."""
     counting = call.dialect.counting
     if counting is None:
         raise UnknownRoute(f"{call.dialect.name} counts no tokens")
-    endpoint = begin(call)[0]
+    endpoint = _first(call, begin(call))
     call.stream = call.answer.stream = call.report.stream = False
     call.deadline = min(call.deadline, call.report.started + _PATIENCE)
     report = call.report
@@ -59,6 +61,12 @@ async def count(call: Call) -> None:
         headers.append((b"x-dragoman-estimate", b"true"))
     call.answer.headers = notes(report.request_id, attempt, ledger, verbatim=False)
     await call.answer.whole(200, headers, counting.encode(tokens))
+
+
+def _first(call: Call, endpoints: Sequence[Endpoint]) -> Endpoint:
+    """The first that an inference could be sent to."""
+    caller = call.report.caller
+    return next((one for one in endpoints if one.auth or one.keyless or brings_own(one, caller)), endpoints[0])
 
 
 def counter(call: Call, endpoint: Endpoint) -> tuple[Dialect, Counting | None, bool]:
