@@ -15,6 +15,8 @@ import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from dragoman.errors import DragomanError
+
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -28,7 +30,7 @@ VERSION = {"version": "3.0", "spec_version": "2.3"}
 """2.3: what is sent to a client that has left is thrown away, and the application hears of its leaving from `receive`."""
 
 
-class MountFailed(Exception):
+class MountFailed(DragomanError):
     """The application refused to start. The message is its own."""
 
 

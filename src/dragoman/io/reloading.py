@@ -17,9 +17,14 @@ from dragoman.errors import ConfigError, DragomanError
 from dragoman.gateway import Gateway
 from dragoman.io.engine import Engine
 from dragoman.io.local import LocalModel
+from dragoman.io.mount import Mount
 from dragoman.io.tls import load
 
 log = logging.getLogger("dragoman.server")
+
+MountOf = Callable[[Callable[[], Engine]], Mount | None]
+"""Makes the application that is mounted beside the gateway, if there is one; it is told where to find the engine that answers
+now. The same for a single process (`serving.serve`) and for workers (`worker.main`)."""
 
 Swap = Callable[[Gateway], list[asyncio.Task[None]]]
 """Puts another gateway in the place of the one that answers; returns the tasks that are still at work for that one."""

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dragoman.config import Config
 from dragoman.io.local import LocalModel
 from dragoman.io.mount import Mount, Started
-from dragoman.io.reloading import Current, Reread
+from dragoman.io.reloading import Current, MountOf, Reread
 from dragoman.io.server import Server, serve_until_told
 from dragoman.io.tls import server_context
 
@@ -27,7 +27,7 @@ def serve(
     started: Started,
     *,
     model: LocalModel | None = None,
-    mount: Mount | None = None,
+    mount_of: MountOf | None = None,
     reread: Reread | None = None,
 ) -> signal.Signals:
     """Serve until a signal comes; answers under way get `server.drain` seconds then. Returns the signal. For the main
@@ -35,6 +35,7 @@ def serve(
     tls = server_context(config.server.tls) if config.server.tls is not None else None
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         current = Current(config, model, tls, reread)
+        mount = mount_of(lambda: current.engine) if mount_of is not None else None
         run = _natively if config.server.driver == "native" else _by_uvicorn
         return runner.run(run(current, listener, started, tls, mount))
 

@@ -118,7 +118,8 @@ class WorkerProcess:
 class Supervisor:
     """`ports` are bound and listen; they are closed by whoever opened them. `reread` gives the configuration as it is now, and
     raises `ConfigError`; `make_model` starts the built-in model for it; both are called in a
-    thread. `accepted` is told what is in force after a reload. `lock`: a `lock_file`."""
+    thread. `accepted` is told what is in force after a reload. `lock`: a `lock_file`. `module`
+    is what a worker runs: it calls `worker.main`."""
 
     def __init__(
         self,
@@ -129,6 +130,7 @@ class Supervisor:
         reread: Callable[[], tuple[Source, Config]],
         make_model: Callable[[Config], LocalModel | None],
         accepted: Callable[[Config], None],
+        module: str = "dragoman.io.worker",
     ) -> None:
         self._plan = plan
         self._ports = ports
@@ -136,6 +138,7 @@ class Supervisor:
         self._reread = reread
         self._make_model = make_model
         self._accepted = accepted
+        self._module = module
         self._posts: dict[int, WorkerProcess | None] = {}
         self._failures: dict[int, int] = {}
         """In a row, each at once, by post."""
@@ -202,7 +205,7 @@ class Supervisor:
         with theirs:
             try:
                 process = await asyncio.create_subprocess_exec(
-                    sys.executable, "-m", "dragoman.io.worker",
+                    sys.executable, "-m", self._module,
                     stdin=asyncio.subprocess.DEVNULL,
                     pass_fds=[*ports.values(), theirs.fileno(), self._lock],
                     env={**os.environ, CONTROL: str(theirs.fileno())},

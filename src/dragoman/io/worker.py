@@ -19,6 +19,8 @@ from dragoman import logs
 from dragoman.config import Config
 from dragoman.errors import DragomanError
 from dragoman.io.engine import Engine
+from dragoman.io.mount import Mount
+from dragoman.io.reloading import MountOf
 from dragoman.io.server import Server
 from dragoman.io.serving import loop_factory, settle
 from dragoman.io.supervising import CONTROL, Brief, News, Order, SharedLock, line
@@ -43,9 +45,10 @@ class _Serving(Protocol):
 
 
 class _Native:
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, mount: Mount | None) -> None:
         settings = engine.config.server
-        self._server = Server(engine.gateway, tls=server_context(settings.tls) if settings.tls is not None else None)
+        tls = server_context(settings.tls) if settings.tls is not None else None
+        self._server = Server(engine.gateway, tls=tls, mount=mount)
         self.leave = self._server.leave
         self.hand_over = self._server.hand_over
         self.drain = self._server.drain
@@ -58,8 +61,9 @@ class _Native:
 class _Uvicorn:
     """It takes its sockets at the start and keeps them to its end."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, mount: Mount | None) -> None:
         settings = engine.config.server
+        self._mount = mount
         self._tls = server_context(settings.tls) if settings.tls is not None else None
         self._engine = engine
         self._server: UvicornServer | None = None
@@ -73,7 +77,7 @@ class _Uvicorn:
         async def on_start() -> None:
             started.set()
 
-        self._server = UvicornServer(self._engine, self._tls, on_start)
+        self._server = UvicornServer(self._engine, self._tls, on_start, self._mount)
         self._task = asyncio.get_running_loop().create_task(self._server.serve(sockets=[listener]))
         await started.wait()
 
@@ -97,11 +101,13 @@ class _Uvicorn:
 
 
 class Worker:
-    def __init__(self, brief: Brief, config: Config, control: asyncio.StreamWriter) -> None:
+    def __init__(self, brief: Brief, config: Config, control: asyncio.StreamWriter, mount_of: MountOf | None) -> None:
         self._brief = brief
         self._control = control
         self.engine = Engine(config, local=brief.model())
-        self._serving: _Serving = _Native(self.engine) if config.server.driver == "native" else _Uvicorn(self.engine)
+        self._mount = mount_of(lambda: self.engine) if mount_of is not None else None
+        driver = _Native if config.server.driver == "native" else _Uvicorn
+        self._serving: _Serving = driver(self.engine, self._mount)
         self._ending: asyncio.Task[None] | None = None
         self.ended = asyncio.Event()
 
@@ -111,6 +117,8 @@ class Worker:
         # Ctrl-C goes to the whole group, and so does a terminal's end; the supervisor decides what becomes of them.
         for number in (signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
+        if self._mount is not None and not isinstance(self._serving, _Uvicorn):  # which sees to it itself
+            await self._mount.start()
         settle()
         self._control.write(line(News("ready")))
         reading = loop.create_task(self._obey(orders))
@@ -119,6 +127,8 @@ class Worker:
         finally:
             reading.cancel()
             await asyncio.wait([reading])
+            if self._mount is not None:
+                await self._mount.stop()
             await self.engine.aclose()
 
     async def _obey(self, orders: asyncio.StreamReader) -> None:
@@ -156,13 +166,14 @@ class Worker:
         ending.add_done_callback(lambda _: self.ended.set() if self._ending is ending else None)
 
 
-def main() -> int:
+def main(mount_of: MountOf | None = None) -> int:
+    """What a module does that `Supervisor` is to start."""
     control = socket.socket(fileno=int(os.environ.pop(CONTROL)))
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        return runner.run(_main(control))
+        return runner.run(_main(control, mount_of))
 
 
-async def _main(control: socket.socket) -> int:
+async def _main(control: socket.socket, mount_of: MountOf | None) -> int:
     reader, writer = await asyncio.open_connection(sock=control, limit=1 << 26)
     try:
         first = await reader.readline()
@@ -173,7 +184,7 @@ async def _main(control: socket.socket) -> int:
             config = brief.source.load(os.environ)
             close_logs = logs.setup(config.server.log, secrets=config.secrets(), lock=SharedLock(brief.lock))
             try:
-                await Worker(brief, config, writer).serve(reader)
+                await Worker(brief, config, writer, mount_of).serve(reader)
             finally:
                 close_logs()
         except DragomanError as error:
