@@ -525,6 +525,16 @@ def test_work_in_the_background_tries_the_whole_chain(gpt: openai.OpenAI, script
     assert scripted.requests[-1].path == "/v1/responses"
 
 
+def test_no_more_is_begun_in_the_background_than_the_gateway_can_do(
+    gpt: openai.OpenAI, gateway: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway.engine.workshop, "_most", 0)
+    with pytest.raises(openai.RateLimitError) as refused:
+        gpt.responses.create(model="chat/say", input="x", background=True)
+    assert refused.value.response.headers["retry-after"] == "5"
+    assert gpt.responses.create(model="responses/say", input="x").status == "completed"
+
+
 def test_the_provider_works_in_the_background_where_it_can(gpt: openai.OpenAI, scripted: ThreadedUpstream) -> None:
     gpt.responses.create(model="responses/say", input="x", background=True)
     assert scripted.requests[-1].json["background"] is True  # type: ignore[index, call-overload]

@@ -25,7 +25,7 @@ from dragoman.ir.losses import Ledger
 from dragoman.pipeline import attend, infer
 from dragoman.records import Record
 from dragoman.stored.keeping import Keeping
-from dragoman.stored.recorder import Recorder
+from dragoman.stored.recorder import LARGEST, Recorder
 from dragoman.stored.shelf import Shelf
 from dragoman.stored.workshop import Bell, Running, Workshop
 from dragoman.wire.http import Inbound
@@ -52,7 +52,7 @@ class Tape:
         self.done = False
         self._refused = False
         self._bell = bell
-        self._parser = SseParser()
+        self._parser = SseParser(LARGEST)
 
     def bound(self, seconds: float) -> None: ...
 

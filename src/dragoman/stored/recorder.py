@@ -13,7 +13,7 @@ from dragoman.stored.workshop import Running, Workshop
 from dragoman.wire.http import Outbound, RawHeaders
 from dragoman.wire.sse import SseParser, one_by_one
 
-_LARGEST = 512 * 1024 * 1024
+LARGEST = 512 * 1024 * 1024
 """Bytes of one event. What is passed on untouched is not refused for its size here."""
 _LAST = (b"response.completed", b"response.incomplete", b"response.failed")
 
@@ -45,7 +45,7 @@ class Recorder:
             self._head = (status, said)
             return
         if status == 200:
-            self._parser = SseParser(_LARGEST)
+            self._parser = SseParser(LARGEST)
         await self._out.start(status, said)
 
     async def write(self, data: bytes) -> None:
@@ -126,7 +126,7 @@ def _before_the_end(data: bytes) -> bytes:
     """The events before the last one of the answer. Nothing, where that began earlier than these bytes."""
     at = 0
     for piece in one_by_one(data):
-        if any(ending(frame) is not None for frame in SseParser(_LARGEST).feed(piece)):
+        if any(ending(frame) is not None for frame in SseParser(LARGEST).feed(piece)):
             return data[:at]
         at += len(piece)
     return b""
