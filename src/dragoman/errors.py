@@ -30,7 +30,7 @@ of the caller's dialect (`dialects/<name>/errors.py`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, Self
 
 Category = Literal[
     "invalid_request",
@@ -135,6 +135,12 @@ class DragomanError(Exception):
     def retryable(self) -> bool:
         """Whether another target may succeed where this one failed."""
         return False
+
+    def bare(self) -> Self:
+        """The same without the frames that it came through, for who keeps it: they hold the whole request, and the error
+        among them, so that all of it would wait for the garbage collector."""
+        self.__traceback__ = self.__context__ = self.__cause__ = None
+        return self
 
 
 class ConfigError(DragomanError):

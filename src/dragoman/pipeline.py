@@ -64,7 +64,7 @@ async def attend(
         try:
             await work(Call(core, dialect, inbound, answer, report))
         except DragomanError as error:
-            report.error = error
+            report.error = error.bare()
         if isinstance(report.error, Verbatim) and not answer.begun:
             await answer.whole(report.error.status, report.error.headers, report.error.body)
         elif report.error is not None:

@@ -48,7 +48,7 @@ async def _outcome(call: Call, attempt: Attempt, one: Try) -> Outcome:
     try:
         return await one(call, attempt)
     except DragomanError as error:
-        return Outcome(error, committed=call.answer.content)
+        return Outcome(error.bare(), committed=call.answer.content)
 
 
 async def _without_seals(call: Call, attempt: Attempt, one: Try, first: DragomanError) -> Outcome:

@@ -49,7 +49,7 @@ class Request(msgspec.Struct):
         """The body as parsed JSON, None when it is none."""
         try:
             return json.loads(self.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
 
     def header(self, name: str) -> str | None:
