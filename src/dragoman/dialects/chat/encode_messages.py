@@ -173,8 +173,8 @@ class MessagesEncoding:
             moved.append({"type": "text", "text": f"From the result of the call {call_id}:"})
             moved += others
         if result.is_error:
-            # Gemini's callers say it by another key, deep within the result.
-            key = "is_error" if self.request.dialect == "messages" else None
+            # Where callers say it by another key, or deep within the result.
+            key = "is_error" if self.request.dialect not in {"gemini", "converse"} else None
             self.ledger.add(result.at, key, "said in words", "degraded")
             if not texts:
                 texts.append({"type": "text", "text": "Error"})
