@@ -10,6 +10,10 @@ import re
 import sys
 from pathlib import Path
 
+from dragoman.conformance.matrix import cell_text
+from dragoman.conformance.report import Report, from_json
+from dragoman.conformance.sources import REPOSITORIES, link_of
+from dragoman.conformance.titles import GROUPS
 from dragoman.dialects import DIALECTS
 from dragoman.dialects.base import Target
 from dragoman.errors import MalformedBody
@@ -76,9 +80,57 @@ def _row(model: Model) -> str:
     return f"| {' | '.join([title, f'`{model.id}`', *sizes, *words, model.released])} |"
 
 
+SCORES_PAGE = ROOT / "docs" / "conformance.md"
+SCORES = ("dragoman", "litellm")
+"""Results in docs/conformance/, in the order of their columns."""
+
+
+def scores_page(text: str) -> str:
+    """The page of the battery: who passed what, and every case."""
+    reports = [from_json((ROOT / "docs" / "conformance" / f"{name}.json").read_bytes()) for name in SCORES]
+    return between(between(text, "scores", "\n".join(map(_score, reports))), "cases", _cases(reports))
+
+
+def _score(report: Report) -> str:
+    head = "| client | " + " | ".join(report.upstreams) + " |\n|---|" + "---|" * len(report.upstreams)
+    rows = [
+        f"| **{client}** | " + " | ".join(cell_text(report.cell(client, upstream)) for upstream in report.upstreams) + " |"
+        for client in report.clients
+    ]
+    judges = ", ".join(report.sdks)
+    share = int(1000 * report.passed / report.total) / 10
+    return (
+        f"### {report.gateway}\n\n**{report.passed:,} of {report.total:,} checks ({share:g} %)**, "
+        f"{len(report.cases) - len(report.failed)} of {len(report.cases)} cases everywhere; on {report.date}, by {judges}. "
+        f"Rows are what the client speaks, columns what the provider speaks.\n\n{head}\n" + "\n".join(rows) + "\n"
+    )
+
+
+def _cases(reports: list[Report]) -> str:
+    short = ", ".join(f"{name} {title}" for name, (title, _) in sorted(REPOSITORIES.items(), key=lambda row: row[0].lower()))
+    tables = [f"Public issues in which a mistake was seen are named in short: {short}; others as they call themselves.\n"]
+    peers = reports[1:]
+    told = [{case.id: case for case in report.cases} for report in peers]
+    for group, title in GROUPS.items():
+        rows: list[str] = []
+        for case in (case for case in reports[0].cases if case.group == group):
+            theirs = [f"{one[case.id].passed}/{one[case.id].total}" if case.id in one else "" for one in told]
+            words = [f"`{case.id}`", f"{case.title}. {case.why}".strip(), ", ".join(map(_issue, case.sources))]
+            rows.append(f"| {' | '.join([*words, f'{case.passed}/{case.total}', *theirs])} |")
+        names = [report.gateway for report in reports]
+        head = f"| case | what a gateway does right | seen in | {' | '.join(names)} |\n|---|---|---|{'---|' * len(names)}"
+        tables.append(f"### {title}\n\n{head}\n" + "\n".join(rows) + "\n")
+    return "\n".join(tables)
+
+
+def _issue(source: str) -> str:
+    link = link_of(source)
+    return f"[{source}]({link})" if link else source
+
+
 def main() -> int:
     stale = False
-    for path, made in ((PAGE, page), (MODELS_PAGE, models_page)):
+    for path, made in ((PAGE, page), (MODELS_PAGE, models_page), (SCORES_PAGE, scores_page)):
         old = path.read_text()
         new = made(old)
         stale = stale or old != new
