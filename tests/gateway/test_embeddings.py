@@ -411,10 +411,9 @@ def test_the_local_model_embeds_for_both_sdks(local: Served) -> None:
     assert embedded[2].values == pytest.approx(floats.data[2].embedding, abs=1e-5)
 
 
-def test_the_local_model_embeds_a_page_and_chats_beside_it(local: Served) -> None:
+def test_the_local_model_says_how_much_it_embeds_and_chats_beside_it(local: Served) -> None:
     with openai.OpenAI(base_url=local.base, api_key="any", max_retries=0) as gpt:
-        assert gpt.embeddings.create(model="local", input="word " * 520).usage.prompt_tokens > 512
-        with pytest.raises(openai.APIStatusError, match="too large") as raised:
+        with pytest.raises(openai.APIStatusError, match="too large.*1024") as raised:
             gpt.embeddings.create(model="local", input="word " * 2000)
         assert raised.value.status_code == 413
         ask: Any = [{"role": "user", "content": "Hi"}]
