@@ -6,6 +6,7 @@ https://protobuf.dev/programming-guides/json
 
 from __future__ import annotations
 
+import math
 import re
 from functools import lru_cache
 from typing import Any, cast
@@ -101,9 +102,11 @@ class Names(Fields):
         value = self.left.get(own)
         if type(value) is str:
             try:
-                self.left[own] = float(value) if not value.lstrip("-").isdigit() else int(value)
+                number = float(value) if not value.lstrip("-").isdigit() else int(value)
             except ValueError:
                 return  # the getter complains
+            if type(number) is int or math.isfinite(number):
+                self.left[own] = number
 
 
 def standard_base64(text: str) -> str | None:
