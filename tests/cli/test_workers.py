@@ -137,6 +137,12 @@ def children_of(pid: int) -> list[int]:
     return found
 
 
+def listeners(port: int) -> list[str]:
+    """Sockets that listen on it. Linux only."""
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return [line[9] for line in lines if line[3] == "0A" and line[1].endswith(f":{port:04X}")]
+
+
 @pytest.fixture(scope="module")
 def upstream() -> Generator[ThreadedUpstream]:
     with ScriptedUpstream.in_thread() as server:
@@ -269,6 +275,8 @@ def test_a_bad_configuration_is_refused_and_a_good_one_is_put_in_force(tmp_path:
         assert sorted(gateway.pids()) == [1, 2, 3]
         for _ in range(5):
             assert '"mine"' in get(gateway.url, "/v1/models")[1]
+        if sys.platform == "linux":
+            until(lambda: len(listeners(gateway.port)) == 3, "a port for each")
         (tmp_path / "dragoman.yaml").write_text(json.dumps(good))
         gateway.process.send_signal(signal.SIGHUP)
         gateway.wait_for("the configuration was reloaded", 2)

@@ -122,14 +122,15 @@ def _listen_often(config: Config) -> dict[int, socket.socket]:
         return ports
 
 
-def _bound(host: str, port: int, *, shared: bool = False) -> socket.socket:
+def _bound(host: str, port: int, *, shared: bool = False, listens: bool = True) -> socket.socket:
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if shared:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind((host, port))
-        listener.listen(_BACKLOG)
+        if listens:
+            listener.listen(_BACKLOG)
     except OSError:
         listener.close()
         raise
@@ -204,6 +205,9 @@ def _supervise(options: argparse.Namespace, source: Source, config: Config) -> i
             if not options.quiet:
                 print(_banner(config, model, ports[1], why_not), flush=True)
 
+        def one_more() -> socket.socket:
+            return _bound(config.server.host, ports[1].getsockname()[1], shared=True, listens=False)
+
         supervisor = Supervisor(
             Plan(source=source, config=config, model=model),
             ports,
@@ -211,6 +215,7 @@ def _supervise(options: argparse.Namespace, source: Source, config: Config) -> i
             reread=lambda: _reread(options),
             make_model=lambda config: _model(config)[0],
             accepted=written.change,
+            open_port=one_more if len(ports) > 1 else None,
         )
         reason = asyncio.run(supervisor.run(ready))
     if isinstance(reason, str):

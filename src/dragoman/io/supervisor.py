@@ -60,8 +60,9 @@ class Plan(msgspec.Struct, kw_only=True):
 class WorkerProcess:
     """`number` is that of its post."""
 
-    def __init__(self, number: int, plan: Plan, process: asyncio.subprocess.Process, control: socket.socket) -> None:
-        self.number = number
+    def __init__(self, brief: Brief, plan: Plan, process: asyncio.subprocess.Process, control: socket.socket) -> None:
+        self.number = brief.number
+        self.brief = brief
         self.plan = plan
         self.pid = process.pid
         self.born = asyncio.get_running_loop().time()
@@ -78,10 +79,10 @@ class WorkerProcess:
         self._socket = control
         self._control: asyncio.StreamWriter | None = None
 
-    async def attend(self, brief: Brief, on_ready: Callable[[], None]) -> None:
+    async def attend(self, on_ready: Callable[[], None]) -> None:
         """Brief it, and listen to it until its end."""
         reader, self._control = await asyncio.open_connection(sock=self._socket)
-        self._control.write(line(brief))
+        self._control.write(line(self.brief))
         try:
             with contextlib.suppress(ConnectionError):
                 while said := await reader.readline():
@@ -118,8 +119,9 @@ class WorkerProcess:
 class Supervisor:
     """`ports` are bound and listen; they are closed by whoever opened them. `reread` gives the configuration as it is now, and
     raises `ConfigError`; `make_model` starts the built-in model for it; both are called in a
-    thread. `accepted` is told what is in force after a reload. `lock`: a `lock_file`. `module`
-    is what a worker runs: it calls `worker.main`."""
+    thread. `accepted` is told what is in force after a reload. `open_port` binds one more socket to the same port, which does
+    not listen yet; without it, all workers have one in common. `lock`: a `lock_file`. `module` is what a worker runs: it calls
+    `worker.main`."""
 
     def __init__(
         self,
@@ -130,10 +132,13 @@ class Supervisor:
         reread: Callable[[], tuple[Source, Config]],
         make_model: Callable[[Config], LocalModel | None],
         accepted: Callable[[Config], None],
+        open_port: Callable[[], socket.socket] | None = None,
         module: str = "dragoman.io.worker",
     ) -> None:
         self._plan = plan
-        self._ports = ports
+        self._ports = dict(ports)
+        self._open_port = open_port
+        self._opened: list[socket.socket] = []
         self._lock = lock
         self._reread = reread
         self._make_model = make_model
@@ -202,6 +207,7 @@ class Supervisor:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         ports = {name: port.fileno() for name, port in self._ports.items()}
+        brief = Brief(number=post, source=plan.source, ports=ports, lock=self._lock, local=lent(plan.model))
         with theirs:
             try:
                 process = await asyncio.create_subprocess_exec(
@@ -213,18 +219,16 @@ class Supervisor:
             except BaseException:
                 ours.close()
                 raise
-        worker = WorkerProcess(post, plan, process, ours)
+        worker = WorkerProcess(brief, plan, process, ours)
         self._workers.add(worker)
-        self._task(self._live(worker, Brief(
-            number=post, source=plan.source, ports=ports, lock=self._lock, local=lent(plan.model),
-        )))  # fmt: skip
+        self._task(self._live(worker))
         return worker
 
-    async def _live(self, worker: WorkerProcess, brief: Brief) -> None:
+    async def _live(self, worker: WorkerProcess) -> None:
         """From its first breath to its replacement."""
         late = asyncio.get_running_loop().call_later(START_LIMIT, self._too_late, worker)
         try:
-            await worker.attend(brief, self._got_ready)
+            await worker.attend(self._got_ready)
         finally:
             late.cancel()
             self._workers.discard(worker)
@@ -275,8 +279,12 @@ class Supervisor:
             return
         share: dict[WorkerProcess, set[int]] = {each: set() for each in ready}
         for port in self._ports:
+            # A port that was opened later is unknown to those who were there before.
+            able = [each for each in ready if port in each.brief.ports]
             posted = self._posts.get(port)
-            for owner in ready if len(self._ports) == 1 else [posted if posted in share else ready[port % len(ready)]]:
+            if self._open_port is not None and able:
+                able = [posted if posted in able else able[port % len(able)]]
+            for owner in able:
                 share[owner].add(port)
         team = Order("team", team={each.number: each.pid for each in ready})
         # First somebody begins, then somebody else leaves off.
@@ -320,6 +328,10 @@ class Supervisor:
             if model is not None:
                 self._models.add(model)
         plan = Plan(source=source, config=config, model=model)
+        if self._open_port is not None:
+            for port in range(len(self._ports) + 1, config.server.workers + 1):
+                self._ports[port] = self._open_port()
+                self._opened.append(self._ports[port])
         for post in range(1, config.server.workers + 1):
             await self._replace(post, plan)
         for post in [post for post in self._posts if post > config.server.workers]:
@@ -399,6 +411,8 @@ class Supervisor:
         for model in self._models:
             if model is not None:
                 await asyncio.to_thread(model.stop)
+        for port in self._opened:
+            port.close()
 
     def _task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
