@@ -413,7 +413,7 @@ def test_the_local_model_embeds_for_both_sdks(local: Served) -> None:
 
 def test_the_local_model_says_how_much_it_embeds_and_chats_beside_it(local: Served) -> None:
     with openai.OpenAI(base_url=local.base, api_key="any", max_retries=0) as gpt:
-        with pytest.raises(openai.APIStatusError, match="too large.*1024") as raised:
+        with pytest.raises(openai.APIStatusError, match=r"too large.*1024") as raised:
             gpt.embeddings.create(model="local", input="word " * 2000)
         assert raised.value.status_code == 413
         ask: Any = [{"role": "user", "content": "Hi"}]
