@@ -435,14 +435,18 @@ def test_every_known_field_has_its_place() -> None:
     assert path_text(request.path_of("stop")) == "stop"
 
 
+def test_how_a_prompt_is_cached_is_kept_in_the_words_of_openais_dialects() -> None:
+    policy: Json = {"prompt_cache_retention": "24h", "prompt_cache_options": {"mode": "explicit"}}
+    request = of(HI, **policy, prompt_cache_key="k")
+    assert (request.cache_policy, request.cache_key, request.extras) == (policy, "k", {})
+
+
 def test_what_the_hub_has_no_field_for_stays_in_extras() -> None:
     unknown: Json = {
         "audio": {"voice": "a", "format": "wav"},
         "modalities": ["text"],
         "moderation": {"model": "m"},
         "prediction": {"type": "content", "content": "x"},
-        "prompt_cache_options": {"mode": "explicit"},
-        "prompt_cache_retention": "24h",
         "web_search_options": {},
         "provider": {"order": ["a"]},
         "future": 1.5,

@@ -447,6 +447,12 @@ def test_every_known_field_has_its_place() -> None:
     }
 
 
+def test_how_a_prompt_is_cached_is_kept_in_the_words_of_openais_dialects() -> None:
+    policy: Json = {"prompt_cache_retention": "24h", "prompt_cache_options": {"mode": "explicit"}}
+    request = of(HI, **policy)
+    assert (request.cache_policy, request.extras) == (policy, {})
+
+
 def test_what_the_hub_has_no_field_for_stays_in_extras() -> None:
     unknown: Json = {
         "background": True,
@@ -456,7 +462,6 @@ def test_what_the_hub_has_no_field_for_stays_in_extras() -> None:
         "moderation": {"model": "m"},
         "previous_response_id": "resp_1",
         "prompt": {"id": "p"},
-        "prompt_cache_retention": "24h",
         "stream_options": {"include_obfuscation": False},
         "truncation": "auto",
         "text": {"format": {"type": "yaml"}, "tone": "dry"},
