@@ -7,6 +7,7 @@ commit: what `commit` has returned from survives a crash of the process and of t
 
 from __future__ import annotations
 
+import math
 import os
 import sqlite3
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -28,8 +29,13 @@ _BUSY = 5.0
 """Seconds to wait for another process that writes, or for a connection to PostgreSQL."""
 _AT_ONCE = 500
 """So many ids stand in one statement; so many expired records are removed in one transaction."""
+_PORTIONS = 40
+"""So often free pages are given back after a sweep."""
 _LOCK = 0x6472_6167
 """PostgreSQL's advisory lock under which the tables are made: two processes may start at once."""
+
+_LOG = f"journal_size_limit={16 * 2**20}"
+"""The write-ahead log keeps the size that it had at its largest, unless it is told otherwise."""
 
 _meta = sa.MetaData()
 _version = sa.Table("dragoman_schema", _meta, sa.Column("version", sa.Integer, nullable=False))
@@ -183,24 +189,31 @@ class Database:
             on.execute(_records.delete().where(name))
         return count
 
-    def sweep(self, now: float) -> int:
-        """In transactions of its own, none of them long."""
+    def sweep(self, now: float, most: float = math.inf) -> int:
+        """In transactions of its own, none of them long; no more than about `most` records."""
         count = 0
         columns = (_records.c.kind, _records.c.owner, _records.c.id)
         over = sa.select(*columns).where(_records.c.expires <= now).limit(_AT_ONCE)
-        while True:
+        while count < most:
             with self.writing() as on:
                 gone = on.execute(_records.delete().where(sa.tuple_(*columns).in_(over))).rowcount
             count += gone
             if gone < _AT_ONCE:
                 break
         if count and self.sqlite:
-            with self.reading() as on:
-                # As a script: each step of it gives one page back, and only a script is stepped to its end.
-                plain = on.connection.driver_connection
-                assert isinstance(plain, sqlite3.Connection)
-                plain.executescript("PRAGMA incremental_vacuum")
+            self._shrink()
         return count
+
+    def _shrink(self) -> None:
+        """Give some of the free pages back. Not all at once: they go through the log first, which would grow as large."""
+        with self.reading() as on:
+            plain = on.connection.driver_connection
+            assert isinstance(plain, sqlite3.Connection)
+            for _ in range(_PORTIONS):
+                if not plain.execute("PRAGMA freelist_count").fetchone()[0]:
+                    break
+                # As a script: each step of it gives one page back, and only a script is stepped to its end.
+                plain.executescript(f"PRAGMA incremental_vacuum({_AT_ONCE})")
 
 
 # ---------------------------------------------------------------- rows
@@ -262,7 +275,7 @@ def _sqlite_engine(url: sa.URL) -> sa.Engine:
 
 def _settle_sqlite(connection: sqlite3.Connection, _: object) -> None:
     connection.isolation_level = None  # transactions begin where `writing` says so
-    for setting in ("auto_vacuum=INCREMENTAL", "journal_mode=WAL", "synchronous=FULL", "secure_delete=ON"):
+    for setting in ("auto_vacuum=INCREMENTAL", "journal_mode=WAL", "synchronous=FULL", "secure_delete=ON", _LOG):
         connection.execute(f"PRAGMA {setting}").close()
 
 

@@ -42,6 +42,8 @@ _PATIENCE = 10.0
 _TOGETHER = 64
 _MOST_WAITING = 10_000
 _SWEEP_EVERY = 600.0
+_SWEPT_AT_ONCE = 2000
+"""Records that are swept away while others wait."""
 _REST = 1.0
 """Seconds after a failure to open before it is tried again."""
 _TRIES = 4
@@ -293,7 +295,8 @@ class Store:
                 return
             self._swept_at = now
         try:
-            database.sweep(self._clock.time())
+            if database.sweep(self._clock.time(), _SWEPT_AT_ONCE) >= _SWEPT_AT_ONCE:
+                self._swept_at = now - _SWEEP_EVERY + _REST  # there is more; whoever waits goes first
         except StoreUnavailable as error:
             log.warning("%s: %s", self._label, error.message)
 
