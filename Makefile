@@ -2,6 +2,7 @@
 # make test    lint, types, tests: what must pass before a change lands
 # make bench   performance beside other gateways        make soak   the same for a long time
 # make conformance   the public battery: the official SDKs judge this gateway
+# make fuzz    a fuzzer over every reader of foreign bytes
 # make fmt     format the code                          make bench-peers   install the other gateways for it
 
 PORT ?= 4000
@@ -15,7 +16,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
 
-.PHONY: run test check conformance fmt bench bench-peers soak clean
+.PHONY: run test check conformance fmt bench fuzz bench-peers soak clean
 
 run: $(VENV)/.run
 	@$(BIN)/dragoman serve --port $(PORT) $(ARGS)
@@ -41,6 +42,9 @@ bench: $(VENV)/.test
 
 bench-peers: bench/peers/.venv/.installed
 
+fuzz: $(VENV)/.fuzz
+	@$(BIN)/python -m tests.fuzz.run $(ARGS)
+
 docs: $(VENV)/.test
 	$(BIN)/python docs/tables.py
 
@@ -51,6 +55,10 @@ bench/peers/.venv/.installed: $(BIN)/python bench/peers/requirements.txt
 	@echo "Installing LiteLLM into bench/peers/.venv ..."
 	@$(BIN)/python -m venv bench/peers/.venv
 	@bench/peers/.venv/bin/python -m pip --disable-pip-version-check install -q -r bench/peers/requirements.txt
+	@touch $@
+
+$(VENV)/.fuzz: $(VENV)/.test
+	@$(PIP) install -q -e '.[fuzz]'
 	@touch $@
 
 $(BIN)/python:
