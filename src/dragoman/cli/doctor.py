@@ -9,6 +9,7 @@ import platform
 import socket
 import ssl
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
@@ -17,8 +18,10 @@ from dragoman import __version__
 from dragoman.cli.setting import Failure, add_config, config_path, read_config
 from dragoman.config import Config, ProviderConfig
 from dragoman.errors import ConfigError, DragomanError
+from dragoman.io.clock import SystemClock
 from dragoman.io.local import LocalModel, LocalUnavailable
 from dragoman.io.proxies import Proxies, host_and_port
+from dragoman.io.store import store_of
 from dragoman.io.upstream import HttpTransport
 from dragoman.providers.auth import headers_for
 from dragoman.wire.http import Timeouts, UpstreamRequest
@@ -61,6 +64,7 @@ def run(options: argparse.Namespace) -> int:
         found.add("note", warning)
     _port(config, found)
     _local(config, found)
+    _store(config, found)
     ready = [provider for provider in config.providers.values() if provider.ready and provider.name != config.local.name]
     for provider in ready:
         keys = ", ".join(str(credential.secret) for credential in provider.credentials) or "needs no key"
@@ -142,6 +146,37 @@ def _local(config: Config, found: _Findings) -> None:
         found.add("bad" if config.local.enabled else "note", f"local model: {error}")
         return
     found.add("ok", "local model: loads")
+
+
+def _store(config: Config, found: _Findings) -> None:
+    """Looks into the store where there is one; a file that is not there yet is not made for that."""
+    label, path = config.store.label, config.store.path
+    if not config.store.enabled:
+        found.add("ok", "store: switched off")
+        return
+    file = Path(path).expanduser() if path is not None and config.store.url is None and path != ":memory:" else None
+    if file is not None and not file.exists():
+        folder = next((above for above in file.parents if above.exists()), Path())
+        if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
+            found.add("ok", f"store: {label}, made when it is first needed")
+        else:
+            found.add("bad", f"store: {label} cannot be made: {folder} cannot be written to; set store.path, or store: false")
+        return
+
+    async def look() -> None:
+        store = store_of(config.store, SystemClock())
+        assert store is not None
+        try:
+            await store.get("response", "", "doctor")
+        finally:
+            await store.aclose()
+
+    try:
+        asyncio.run(look())
+    except DragomanError as error:
+        found.add("bad" if config.store.location is not None else "note", f"store: {label}: {error.message}")
+    else:
+        found.add("ok", f"store: {label}")
 
 
 async def _online(providers: list[ProviderConfig], found: _Findings) -> None:
