@@ -10,7 +10,7 @@ from dragoman.conformance.case import Case, Difference, Differs, Judge, demand, 
 from dragoman.conformance.cases_requests import FORECAST, HELLOS, WEATHER
 from dragoman.conformance.prompt import Prompt, User
 from dragoman.conformance.seat import Seat
-from dragoman.testing import Begin, Finish, Stall, Text, Usage, read_events, scenario
+from dragoman.testing import SCENARIOS, VOICES, Begin, Finish, SlowHead, Stall, Text, Usage, read_events, scenario
 from dragoman.testing.library_text import HELLO, U
 
 HI = Prompt(turns=(User("Hi."),))
@@ -70,6 +70,52 @@ async def _one_id(seat: Seat) -> None:
     expect("the numbers of the events", expected=list(range(len(events))), got=numbers)
 
 
+_OWN_WORDS = {
+    "messages": "server-tool",
+    "chat": "tools-interleaved",
+    "responses": "responses-reasoning-between-calls",
+    "gemini": "gemini-signed-call",
+}
+
+
+async def _same_events(seat: Seat) -> None:
+    """What the provider sent and what the client got, event by event."""
+    one = SCENARIOS[_OWN_WORDS[seat.dialect]]
+    said = await seat.ask(HI, one)
+    said.answered()
+    voice, request = VOICES[seat.upstream], said.sent()
+    asked = voice.hears(request.method, request.path, request.json)
+    assert asked is not None
+    sent, got = (_data(body) for body in (voice.render(one, asked).body, said.recorded.body))
+    for number, (one_sent, one_got) in enumerate(zip(sent, got, strict=False), 1):
+        expect(f"event {number}", expected=one_sent, got=one_got)
+    expect("the number of events", expected=len(sent), got=len(got))
+
+
+def _data(body: bytes) -> list[Any]:
+    """The events without pings and comments, and without the name of the model, which a gateway may tell as its own."""
+    found = [json.loads(event.data) for event in read_events(body) if event.data.startswith("{")]
+    return [_unnamed(data) for data in found if data.get("type") != "ping"]
+
+
+def _unnamed(data: Any) -> Any:
+    if not isinstance(data, dict):
+        return data
+    return {key: _unnamed(value) for key, value in data.items() if key not in ("model", "modelVersion")}
+
+
+async def _goes_on(seat: Seat) -> None:
+    """The client names the response before instead of telling it again."""
+    first = await seat.ask(Prompt(turns=(User("My name is Ada."),), native={"store": True}), HELLOS)
+    first.answered()
+    named = {"store": True, "previous_response_id": first.native.id}
+    second = await seat.ask(Prompt(turns=(User("What is it?"),), native=named), HELLOS)
+    second.answered()
+    heard = seat.heard(second)
+    for role, words in (("user", "My name is Ada."), ("assistant", HELLO), ("user", "What is it?")):
+        demand(words in heard.said(role), f"what the {role} said", expected=words, got=heard.said(role))
+
+
 async def _counts(seat: Seat) -> None:
     try:
         bare = await seat.client.count(HI, seat.bench.models[seat.upstream])
@@ -101,6 +147,7 @@ _PATIENCE = 18.0
 def _silent(where: str) -> Judge:
     stall = Stall(_SILENCE)
     steps = {
+        "before": (SlowHead(_SILENCE), Text("Hello"), U, Finish()),
         "first": (Begin(), stall, Text("Hello"), U, Finish()),
         "midway": (Text(("Hel", stall, "lo")), U, Finish()),
     }[where]
@@ -117,7 +164,12 @@ def _silent(where: str) -> Judge:
 
 
 def _silences() -> Iterator[Case]:
-    for where, title in (("first", "before the first content"), ("midway", "in the middle of an answer")):
+    places = (
+        ("before", "before its first byte"),
+        ("first", "before the first content"),
+        ("midway", "in the middle of an answer"),
+    )
+    for where, title in places:
         yield Case(
             id=f"silence-{where}",
             group="service",
@@ -161,6 +213,27 @@ CASES: tuple[Case, ...] = (
         judge=_one_id,
         modes=("stream",),
         clients=frozenset({"responses"}),
+    ),
+    Case(
+        id="previous-response",
+        group="continuity",
+        title="A conversation that goes on by `previous_response_id` is told whole",
+        why="The model answers without knowing what was said.",
+        sources=("LL#37956", "LL#26167"),
+        judge=_goes_on,
+        clients=frozenset({"responses"}),
+        elsewhere=True,
+    ),
+    Case(
+        id="same-events",
+        group="streams",
+        title="Where client and provider speak the same dialect, events arrive as they were sent",
+        why="What is put together anew loses what the gateway does not know, and renumbered blocks drift from their deltas.",
+        sources=("BF#4890", "BF#6342"),
+        judge=_same_events,
+        modes=("stream",),
+        clients=frozenset(_OWN_WORDS),
+        alike=True,
     ),
     Case(
         id="counted",
