@@ -360,6 +360,33 @@ def test_the_end_is_bounded_and_a_second_signal_makes_it_short(tmp_path: Path, u
     upstream.open_gate()
 
 
+@pytest.mark.parametrize("options", [["--workers", "2"], ["--driver", "native"], ["--driver", "asgi"]])
+def test_a_gateway_whose_terminal_is_closed_ends_instead_of_reloading(tmp_path: Path, options: list[str]) -> None:
+    (tmp_path / "dragoman.yaml").write_text('{"local": false, "providers": {"groq": {"api_key": "gsk_0123456789abcdef"}}}')
+    ours, theirs = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", _ON_A_TERMINAL, "serve", "--port", "0", *options],
+        stdin=theirs, stdout=theirs, stderr=theirs, cwd=tmp_path, env=environment(), start_new_session=True,
+    )  # fmt: skip
+    os.close(theirs)
+    said = b""
+    while b"curl " not in said or not said.endswith(b"\r\n\r\n"):
+        try:
+            said += os.read(ours, 65536)
+        except OSError:
+            pytest.fail(f"it ended with {process.wait(PATIENCE)}: {said.decode()}")
+    os.close(ours)
+    assert process.wait(PATIENCE) == 0
+
+
+_ON_A_TERMINAL = """
+import fcntl, sys, termios
+from dragoman.cli.main import main
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+sys.exit(main(sys.argv[1:]))
+"""
+
+
 def test_workers_that_never_start_are_the_end(tmp_path: Path) -> None:
     """Sabotaged by a module that Python imports at its start."""
     (tmp_path / "sitecustomize.py").write_text("import os\nif 'DRAGOMAN_WORKER_CONTROL' in os.environ: os._exit(7)\n")

@@ -15,3 +15,17 @@ def resident(pid: int) -> int | None:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
     except (OSError, ValueError, IndexError):
         return None
+
+
+class Terminal:
+    """Where this process was started from, if from a terminal. Closing it sends SIGHUP too, and then it means the end."""
+
+    def __init__(self) -> None:
+        self._there = _on_terminal()
+
+    def is_gone(self) -> bool:
+        return self._there and not _on_terminal()
+
+
+def _on_terminal() -> bool:
+    return os.isatty(0) or os.isatty(2)

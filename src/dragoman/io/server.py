@@ -22,6 +22,7 @@ from collections.abc import Awaitable, Callable
 
 from dragoman.io.handler import Handler
 from dragoman.io.mount import Mount
+from dragoman.io.process import Terminal
 from dragoman.io.server_connection import ServerConnection, Shared
 from dragoman.io.server_limits import ServerLimits
 
@@ -180,7 +181,8 @@ async def serve_until_told(
         with contextlib.suppress(NotImplementedError):
             loop.add_signal_handler(number, tell, number)
     if on_hangup is not None and sys.platform != "win32":
-        loop.add_signal_handler(signal.SIGHUP, on_hangup)
+        terminal, reload = Terminal(), on_hangup
+        loop.add_signal_handler(signal.SIGHUP, lambda: tell(signal.SIGHUP) if terminal.is_gone() else reload())
         signals.append(signal.SIGHUP)
     try:
         await server.start(listener)

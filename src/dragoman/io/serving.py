@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dragoman.config import Config
 from dragoman.io.local import LocalModel
 from dragoman.io.mount import Mount, Started
+from dragoman.io.process import Terminal
 from dragoman.io.reloading import Current, MountOf, Reread
 from dragoman.io.server import Server, serve_until_told
 from dragoman.io.tls import server_context
@@ -74,7 +75,15 @@ async def _by_uvicorn(
     current.swap = server.swap
     loop = asyncio.get_running_loop()
     if sys.platform != "win32":
-        loop.add_signal_handler(signal.SIGHUP, current.reload)
+        terminal = Terminal()
+
+        def hung_up() -> None:
+            if terminal.is_gone():
+                server.handle_exit(signal.SIGHUP, None)
+            else:
+                current.reload()
+
+        loop.add_signal_handler(signal.SIGHUP, hung_up)
     try:
         await server.serve(sockets=[listener])
     finally:

@@ -32,6 +32,7 @@ import msgspec
 from dragoman.config import Config
 from dragoman.errors import ConfigError, DragomanError
 from dragoman.io.local import LocalModel
+from dragoman.io.process import Terminal
 from dragoman.io.reloading import check_unmoved, same_model
 from dragoman.io.supervising import CONTROL, Brief, News, Order, Source, lent, line
 
@@ -164,7 +165,8 @@ class Supervisor:
         told = self._told = loop.create_future()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._stop, number)
-        loop.add_signal_handler(signal.SIGHUP, self.reload)
+        terminal = Terminal()
+        loop.add_signal_handler(signal.SIGHUP, lambda: self._stop(signal.SIGHUP) if terminal.is_gone() else self.reload())
         try:
             for post in range(1, self._plan.config.server.workers + 1):
                 self._task(self._fill(post))
