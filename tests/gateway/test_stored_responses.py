@@ -666,14 +666,23 @@ def test_ids_and_methods_that_are_none(gateway: Served, gpt: openai.OpenAI) -> N
 def test_who_brings_a_provider_key_of_their_own_is_an_owner_of_their_own(
     config: dict[str, Any], scripted: ThreadedUpstream
 ) -> None:
-    providers = {"mine": {"dialect": "responses", "base_url": f"{scripted.url}/v1", "credentials": "caller"}}
+    mine = {"dialect": "responses", "base_url": f"{scripted.url}/v1", "credentials": "caller"}
+    providers = {"mine": mine, "bare": mine | {"profile": {"keeps_responses": False}}}
     with serving({"providers": providers, "store": {"path": ":memory:"}}) as served:
         with client(served, "sk-of-carol-0123") as carol:
             own_id = carol.responses.create(model="mine/say", input="x").id
             carol.responses.retrieve(own_id)
+            first = carol.responses.create(model="bare/say", input="One.")
+            second = carol.responses.create(model="bare/say", input="Two.", previous_response_id=first.id)
+            assert in_order(told(scripted), "One.", "Two.")
             assert dict(scripted.requests[-1].headers)["authorization"] == "Bearer sk-of-carol-0123"
-        with client(served, "sk-of-dave-01234") as dave, pytest.raises(openai.NotFoundError):
-            dave.responses.retrieve(own_id)
+            third = carol.responses.create(model="bare/say", input="x", background=True, previous_response_id=second.id)
+            fourth = carol.responses.create(model="bare/say", input="x", background=True)
+            assert {until(carol, one.id, "completed", "failed").output_text for one in (third, fourth)} == {"Hello!"}
+        with client(served, "sk-of-dave-01234") as dave:
+            for one in (own_id, first.id, second.id, third.id, fourth.id):
+                with pytest.raises(openai.NotFoundError):
+                    dave.responses.retrieve(one)
 
 
 def test_half_a_character_in_an_answer_does_not_keep_it_from_being_kept(config: dict[str, Any]) -> None:

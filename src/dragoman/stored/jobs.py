@@ -106,7 +106,7 @@ class Job:
 
     def __init__(self, core: Core, shelf: Shelf, keeping: Keeping, *, shop: Workshop, inbound: Inbound) -> None:
         self.id = keeping.answer_id
-        self.owner = keeping.caller.name
+        self.owner = keeping.owner or ""
         self.why: Literal["failed", "cancelled"] = "failed"
         self._core = core
         self._shelf = shelf

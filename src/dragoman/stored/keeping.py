@@ -40,6 +40,8 @@ class Keeping:
         self.asked = asked
         self.shelf = shelf
         self.caller: Caller = call.report.caller
+        self.owner: str | None = None
+        """Whose the answer is, where that is known before it is made."""
         self.answer_id = ""
         self.created = 0
         self.pinned: Found | None = None
@@ -107,7 +109,7 @@ class Keeping:
             )
         assert self.shelf is not None
         context = await self.shelf.context(found)
-        self.previous = context.ids
+        self.previous, self.owner = context.ids, found.owner
         await self._whole(context.items, context.issuers)
 
     async def _refer(self) -> None:
@@ -219,17 +221,22 @@ class Keeping:
         except MalformedBody:
             return []
 
+    def owner_at(self, endpoint: Endpoint | None) -> str:
+        """Whose an answer of this endpoint is."""
+        spoken = endpoint is not None and DIALECT in endpoint.urls
+        return owner_of(self.caller, own_key=spoken and endpoint is not None and brings_own(endpoint, self.caller))
+
     async def keep(self, own_id: str, response: bytes) -> None:
         """`response` empty: the provider keeps it. Raises `StoreUnavailable` where the caller counts on its being kept here."""
         assert self.shelf is not None
         endpoint = self.call.endpoint
-        own_key = endpoint is not None and self.call.report.tier == "verbatim" and brings_own(endpoint, self.caller)
+        owner = self.owner if self.owner is not None else self.owner_at(endpoint)
         if response or endpoint is None:
             entry = self.entry(response)
         else:
             entry = Entry(held="there", provider=endpoint.provider, model=self.call.model, key=endpoint.key)
         try:
-            await self.shelf.keep(owner_of(self.caller, own_key=own_key), own_id, entry)
+            await self.shelf.keep(owner, own_id, entry)
             self.kept = True
         except StoreUnavailable as error:
             if response and (self.asked.store or self.asked.background or self.asked.previous_response_id):

@@ -143,6 +143,8 @@ class Stored:
         keeping.told()  # a mistake is told at once
         keeping.answer_id = self._dialect.id_prefix + self._core.new_id()
         keeping.created = int(self._core.clock.time())
+        if keeping.owner is None:
+            keeping.owner = keeping.owner_at(call.route().endpoints[0])
         job = Job(self._core, self._shelf, keeping, shop=self._shop, inbound=keeping.background())
         self._jobs[job.owner, job.id] = job
         try:
