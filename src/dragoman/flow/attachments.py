@@ -48,7 +48,8 @@ class Fetcher(Protocol):
     async def fetch(
         self, urls: Sequence[str], patience: float, meanwhile: Meanwhile | None = None
     ) -> list[Fetched | Unfetched]:
-        """What each URL leads to, in order, within so many seconds. Raises nothing for whatever is wrong with one."""
+        """What each URL leads to, in order, within so many seconds. Raises nothing for whatever is wrong with one; but where
+        one fails the request does, so the others may be skipped then."""
         ...
 
 
@@ -113,8 +114,12 @@ class Attachments:
             off = Unfetched("is not fetched by this gateway, and the target takes it as bytes only")
             self._fetched.update(dict.fromkeys(urls, off))
             return
-        found = await self._fetcher.fetch(urls, patience, meanwhile)
-        self._fetched.update(zip(urls, found, strict=True))
+        found = dict(zip(urls, await self._fetcher.fetch(urls, patience, meanwhile), strict=True))
+        # Another target may want only those that were skipped.
+        self._fetched |= {url: one for url, one in found.items() if not (isinstance(one, Unfetched) and one.skipped)}
+        for part in self.parts:
+            if isinstance(self._fetched.get(link_of(part, takes) or ""), Unfetched):
+                blob_of(part, self._fetched)  # raises, naming the first that failed
 
     async def _read_pdfs(self, takes: Takes, patience: float, meanwhile: Meanwhile | None, *, pictures: bool) -> None:
         shown = pictures and takes.images != "none"

@@ -62,9 +62,10 @@ class Fetched(msgspec.Struct, frozen=True):
 
 
 class Unfetched(msgspec.Struct, frozen=True):
-    """Why it led to nothing, as the end of a sentence."""
+    """Why it led to nothing, as the end of a sentence. `skipped`: nothing is known of it, as another had failed already."""
 
     why: str
+    skipped: bool = False
 
 
 class Page(msgspec.Struct, frozen=True):

@@ -31,7 +31,7 @@ from dragoman.wire.http import Exchange, Head, RawHeaders, Timeouts, UpstreamReq
 MOST_REDIRECTS = 5
 _AT_ONCE = 6
 """Of one request."""
-_AT_ONCE_IN_ALL = 48
+_AT_ONCE_IN_ALL = 256
 _TOTAL = 4
 """All that one request links to may be so many times as large as a single file."""
 
@@ -90,7 +90,7 @@ class HttpFetcher:
             except (UpstreamError, RequestError) as error:
                 return Unfetched(f"could not be fetched: {error.message}")
 
-        return list(await asyncio.gather(*(one(url) for url in urls)))
+        return await _all_or_first_failure([asyncio.ensure_future(one(url)) for url in urls])
 
     async def _follow(self, url: str, budget: _Budget) -> Fetched | Unfetched:
         link = self._guard.link(url)
@@ -141,6 +141,25 @@ class HttpFetcher:
             pieces.append(piece)
             if not raw:
                 return Fetched(b"".join(pieces), (head.get(b"content-type") or b"").decode("latin-1"))
+
+
+async def _all_or_first_failure(tasks: list[asyncio.Future[Fetched | Unfetched]]) -> list[Fetched | Unfetched]:
+    """In order. Where one fails the request does, so nobody waits for the others then. Leaves no task behind."""
+    pending = set(tasks)
+    try:
+        while pending:
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            if any(isinstance(task.result(), Unfetched) for task in done):
+                break
+    finally:
+        for task in pending:
+            task.cancel()
+        if pending:
+            await asyncio.wait(pending)
+    return [_SKIPPED if task.cancelled() else task.result() for task in tasks]
+
+
+_SKIPPED = Unfetched("was not fetched, as another link failed", skipped=True)
 
 
 class _Budget:
