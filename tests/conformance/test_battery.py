@@ -261,3 +261,15 @@ def test_a_client_that_gets_no_answer_is_told_what_came_instead(gateway: tuple[s
     [failure] = [one for one in report.failed[0].failures if one.mode == "unary"]
     assert failure.differences[0].what == "the parts of the answer"
     assert (failure.differences[0].expected, failure.differences[0].got) == ("text", "none")
+
+
+def test_json_of_another_shape_is_a_finding_and_no_crash(gateway: tuple[str, int]) -> None:
+    broken = Broken(
+        answer=lambda _, __: b'{"id": 7, "object": [], "usage": "none", "output": {"a": 1}, "candidates": 3, "content": 5}'
+    )
+    for client in battery.CLIENTS:
+        report = judged(
+            gateway, broken, client, "chat", "text", "one-id", "usage-shape", "same-events", "results-told", "grammar"
+        )
+        assert report.failed, client
+        assert report.passed < report.total
