@@ -54,6 +54,7 @@ def gateway(scripted: ThreadedUpstream) -> Iterator[Served]:
             "listener": {"targets": ["chat/m"], "input": ["text", "audio"]},
             "unfit-then-fit": ["small/m", "chat/m"],
             "both-fetch": ["reads/one", "gemini/two"],
+            "fetched-or-linked": ["gemini/one", "messages/two"],
         },
         "fetch": {"allow_private": True, "timeout": 5},
     }
@@ -467,3 +468,12 @@ def test_a_stream_hears_pings_while_something_is_fetched(scripted: ThreadedUpstr
                 connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(PNG), PNG))
                 assert b"data: [DONE]" in stream.rest().body
     assert parts(scripted)[-1] == {"inlineData": {"mimeType": "image/png", "data": files.text_of(PNG)}}
+
+
+def test_a_link_that_one_target_cannot_have_fetched_goes_as_it_is_to_the_next(
+    gateway: Served, scripted: ThreadedUpstream
+) -> None:
+    url = f"{scripted.url}/gone.png"
+    said = chat(gateway, "fetched-or-linked", image(url))
+    assert (said.status, said.header("x-dragoman-attempts")) == (200, "2")
+    assert parts(scripted)[-1] == {"type": "image", "source": {"type": "url", "url": url}}
