@@ -20,7 +20,7 @@ from dragoman.dialects.base import Dialect
 from dragoman.dialects.sealing import Foreign, Sealing, refuses_seal
 from dragoman.errors import StoreUnavailable, UpstreamError
 from dragoman.flow.call import Call
-from dragoman.flow.turns import Turn, missing, named, put_back, sealed_in, turn_of
+from dragoman.flow.turns import Turn, carried_in, fits_in_id, missing, named, put_back, sealed_in, turn_of
 from dragoman.flow.vault import Vault
 from dragoman.ir.events import Response
 from dragoman.ir.losses import Ledger
@@ -104,22 +104,23 @@ class Continuity:
     # ------------------------------------------------------------ the vault
 
     def keeps(self, call: Call) -> bool:
-        """Whether what this answer seals will have to be remembered: the client's dialect has no place for it, or this client
-        does not use it; and it has not shown in this conversation that it does (in a call's id, say)."""
+        """Whether what this answer seals may have to be remembered: the client's dialect has no place for it, or this client
+        does not use it, as far as it has shown in this conversation."""
         if self.vault is None or call.dialect.sealing is None or call.kept is not None:
             return False
-        turns = [message for message in call.request().messages if message.role == "assistant"]
-        if any(sealed_in(turn.parts) for turn in turns):
+        messages = call.request().messages
+        if "place" in carried_in(messages):
             return False
-        return bool(turns) or not call.dialect.sealing.customary
+        return not call.dialect.sealing.customary or any(message.role == "assistant" for message in messages)
 
     async def remember(self, call: Call, response: Response, ledger: Ledger) -> None:
         """Before the answer ends. What cannot be kept is a loss."""
         assert self.vault is not None
         messages = call.request().messages
+        keeps_ids = "id" in carried_in(messages)
         kept: dict[str, bytes] = {}
         for choice in restored(response, call.names).choices:
-            if not sealed_in(choice.parts):
+            if not sealed_in(choice.parts) or (keeps_ids and fits_in_id(choice.parts)):
                 continue
             body = msgspec.json.encode(turn_of(choice.parts))
             if len(body) > _MOST_KEPT:

@@ -11,8 +11,11 @@ from typing import Literal
 
 import msgspec
 
+from dragoman.ir import carrier
 from dragoman.ir.request import Message, Part, Reasoning, Refusal, Request, Seal, Text, ToolCall, ToolResult
 
+_IDS = frozenset({"id", "call_id"})
+"""Where a call's id stands, in any API."""
 _MOST_LOOKED_UP = 64
 """Turns, from the last one back."""
 
@@ -48,6 +51,24 @@ class Turn(msgspec.Struct, array_like=True, frozen=True):
 
 def sealed_in(parts: list[Part]) -> bool:
     return any(isinstance(part, Reasoning) and part.seal is not None and bool(part.seal.value) for part in parts)
+
+
+def carried_in(messages: list[Message]) -> set[Literal["id", "place"]]:
+    """How this client has sent back what was sealed: within the ids of calls, or in a place that its API has for it."""
+    found: set[Literal["id", "place"]] = set()
+    for message in messages:
+        if message.role == "assistant":
+            for part in message.parts:
+                if isinstance(part, Reasoning) and part.seal is not None and part.seal.value:
+                    found.add("id" if part.at is not None and part.at[1] in _IDS else "place")
+    return found
+
+
+def fits_in_id(parts: list[Part]) -> bool:
+    """Whether all that is sealed in an answer rides in the id of a call behind it."""
+    last = max((position for position, part in enumerate(parts) if isinstance(part, ToolCall)), default=-1)
+    before = [part for part in parts[: last + 1] if isinstance(part, Reasoning)]
+    return not sealed_in(parts[last + 1 :]) and carrier.attach("", before) != ""
 
 
 def turn_of(parts: list[Part]) -> Turn:
