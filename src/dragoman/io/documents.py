@@ -10,6 +10,7 @@ import asyncio
 import importlib.util
 import json
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -34,6 +35,8 @@ _MOST_PICTURES = 20
 """Of one document: from the twenty-first image on, providers take smaller ones only."""
 _SIDE = 1568
 """Pixels; what is larger providers scale down: https://platform.claude.com/docs/en/build-with-claude/vision"""
+_NEEDED = ("SYSTEMROOT",)
+"""Windows starts no interpreter without it."""
 _MISSING = "nothing here can read it: pip install 'dragoman[documents]'"
 _WORST_START = 15.0
 """Seconds beyond the limit, for a process to start on a busy machine."""
@@ -80,7 +83,7 @@ class PdfReader:
         if not is_installed():
             return [Unread(_MISSING, missing=True)] * len(pdfs)
         settings: dict[str, Any] = {
-            "paths": sys.path,
+            "paths": [path for path in sys.path if path],  # not the working directory
             "pictures": self.pictures if pictures else "never",
             "pages": self._max_pages,
             "text": _MOST_TEXT,
@@ -130,7 +133,7 @@ class _Run:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                env={},
+                env={name: os.environ[name] for name in _NEEDED if name in os.environ},
                 close_fds=True,
                 start_new_session=True,
             )
