@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from typing import Any, assert_never
+from typing import Any, assert_never, cast
 
 import msgspec
 
@@ -147,10 +147,10 @@ class MessagesEncoding:
         others: list[Block] = []
         held = others
         for block in blocks:
-            result = block.get("toolResult")
+            result = _own_result(block)
             if "cachePoint" in block:
                 held.append(block)
-            elif result is None or "type" in result:
+            elif result is None:
                 held = others
                 held.append(block)
             elif result["toolUseId"] in left:
@@ -161,7 +161,7 @@ class MessagesEncoding:
                 at = self.request.path_of("messages")
                 self.ledger.add(at, None, "a result without its call is told as content of the user's", "degraded")
                 held = others
-                held += [{"text": str(inner["json"])} if "json" in inner else inner for inner in result["content"]]
+                held += [_as_content(inner) for inner in result["content"]]
         for call_id in left:
             at = self.request.path_of("messages")
             self.ledger.add(at, None, "a call without a result is told to have had none", "degraded")
@@ -387,7 +387,24 @@ def _results_first(blocks: list[Block]) -> list[Block]:
 
 def _is_own_call(block: Block) -> bool:
     """One that the caller has to answer."""
-    return "toolUse" in block and "type" not in block["toolUse"]
+    call = block.get("toolUse")
+    return isinstance(call, dict) and "type" not in call and isinstance(call.get("toolUseId"), str)
+
+
+def _own_result(block: Block) -> Block | None:
+    """The result of such a call. A block of the caller's own that nobody could read may have anything in that place."""
+    result = block.get("toolResult")
+    if not isinstance(result, dict) or "type" in result or not isinstance(result.get("toolUseId"), str):
+        return None
+    native = cast("Block", result)
+    content = native.get("content")
+    readable = isinstance(content, list) and all(isinstance(inner, dict) for inner in cast("list[Any]", content))
+    return native if readable else None
+
+
+def _as_content(block: Block) -> Block:
+    """What stood in a result, outside of one, where there is no form for JSON."""
+    return {"text": msgspec.json.encode(block["json"]).decode()} if "json" in block else block
 
 
 def _fits_result(block: Block) -> bool:

@@ -94,7 +94,7 @@ class StreamDecoder:
             case "messageStart":
                 return self._begin()
             case "messageStop":
-                self._stop = dict(data)
+                self._stop = dict(clean(data))
                 return []
             case "metadata":
                 self._usage = decode_usage(data.get("usage")) or self._usage
@@ -176,7 +176,7 @@ class StreamDecoder:
             case "text":
                 return [Delta(block.index, block.halves.join(held))]
             case "citation":
-                return [Cited(block.index, decode_citation(held, None))]
+                return [Cited(block.index, decode_citation(clean(held), None))]
             case "toolUse":
                 piece = block.halves.join(held["input"])
                 block.arguments.append(piece)
@@ -184,20 +184,20 @@ class StreamDecoder:
             case "reasoningContent":
                 return self._reasoning(block, held)
             case "toolResult":
-                block.native.setdefault("content", []).extend(held)
+                block.native.setdefault("content", []).extend(clean(held))
                 return []
             case "image":
                 if isinstance(held.get("source"), dict):
-                    block.image.append(str(held["source"].get("bytes") or ""))
+                    block.image.append(clean(str(held["source"].get("bytes") or "")))
                 return []
             case _:
                 return []
 
     def _reasoning(self, block: _Open, held: Block) -> list[Event]:
         if "redactedContent" in held:
-            block.redacted.append(str(held["redactedContent"]))
+            block.redacted.append(clean(str(held["redactedContent"])))
         if "signature" in held:
-            block.signature += str(held["signature"])
+            block.signature += clean(str(held["signature"]))
         if "text" in held and block.index >= 0:
             return [Delta(block.index, block.halves.join(held["text"]))]
         return []
