@@ -388,6 +388,19 @@ async def _cache_marks(seat: Seat) -> None:
     expect("the tools", expected=native["tools"], got=heard.body.get("tools"))
 
 
+_MOST_MARKS = 4
+"""More of them are a 400 at Anthropic."""
+
+
+async def _bounded_marks(seat: Seat) -> None:
+    talk = [turn for number in range(6) for turn in (User(f"Question {number}.", marked=True), Model("Yes."))]
+    _, heard = await _told(seat, Prompt(turns=(*talk, User("And now?", marked=True))))
+    marks = heard.raw.count('"cache_control"')
+    demand(0 < marks <= _MOST_MARKS, "the marks for the prompt cache", expected="1 to 4", got=marks)
+    last = heard.body["messages"][-1]["content"]
+    demand('"cache_control"' in json.dumps(last), "the last of them", expected="kept", got=last)
+
+
 async def _stable(seat: Seat) -> None:
     """The same question twice is the same bytes, and the next turn begins with the bytes of this one."""
     prompt = _used(*_two(("call_1", "call_2")))
@@ -567,6 +580,16 @@ CASES: tuple[Case, ...] = (
         "BF#6692",
         why="Without them every request is paid in full.",
         clients=_MESSAGES,
+        upstreams=_MESSAGES,
+    ),
+    _case(
+        "cache-marks-bounded",
+        "Of many marks for the prompt cache a Messages provider is told the last four",
+        _bounded_marks,
+        "BF#3942",
+        "BF#6692",
+        why=_REFUSED,
+        clients=frozenset({"chat"}),
         upstreams=_MESSAGES,
     ),
     _case(

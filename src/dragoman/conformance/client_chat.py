@@ -92,6 +92,9 @@ class ChatClient:
 
 def _turn(turn: User | Model | Again | Results) -> list[Any]:
     match turn:
+        case User(text, _, True):
+            part = {"type": "text", "text": text, "cache_control": {"type": "ephemeral"}}
+            return [{"role": "user", "content": [part]}]
         case User(text, images):
             return [{"role": "user", "content": [{"type": "text", "text": text}, *map(_image, images)] if images else text}]
         case Model(text, calls):

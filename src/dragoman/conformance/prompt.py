@@ -46,8 +46,11 @@ class Result(msgspec.Struct, frozen=True):
 
 
 class User(msgspec.Struct, frozen=True):
+    """`marked`: for the prompt cache, in Anthropic's way, which OpenRouter and others have in Chat too."""
+
     text: str
     images: tuple[Image, ...] = ()
+    marked: bool = False
 
 
 class Model(msgspec.Struct, frozen=True):

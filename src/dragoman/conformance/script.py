@@ -80,8 +80,8 @@ def marked(prompt: Prompt, ticket: Ticket) -> Prompt:
     """The prompt with the ticket at the end of its last turn."""
     last = prompt.turns[-1]
     match last:
-        case User(text, images):
-            turn = User(f"{text} ({ticket.text})", images)
+        case User(text):
+            turn = msgspec.structs.replace(last, text=f"{text} ({ticket.text})")
         case Results(results):
             # In a result that is text already, so that the others stay as they are.
             spot = max(i for i, result in enumerate(results) if not result.reference)
