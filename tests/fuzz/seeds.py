@@ -66,6 +66,8 @@ def _derived(target: str) -> Iterator[bytes]:
 
 
 def requests(dialect: str) -> Iterator[bytes]:
+    if dialect == "completions":
+        yield _COMPLETIONS["request"]
     folder = _CORPUS / dialect
     for path in sorted(folder.glob("*/request.json")) if folder.exists() else ():
         body = msgspec.json.encode(msgspec.json.decode(path.read_bytes()))
@@ -76,11 +78,15 @@ def requests(dialect: str) -> Iterator[bytes]:
 
 
 def answers(dialect: str) -> Iterator[bytes]:
+    if dialect == "completions":
+        yield _COMPLETIONS["answer"]
     yield from _rendered(dialect, stream=False)
 
 
 def streams(dialect: str) -> Iterator[bytes]:
     """As server-sent events, whatever carries the events of that dialect."""
+    if dialect == "completions":
+        yield _COMPLETIONS["stream"]
     framing = EVERY[dialect].framing
     for body in _rendered(dialect, stream=True):
         if framing is SSE:
@@ -88,6 +94,16 @@ def streams(dialect: str) -> Iterator[bytes]:
             continue
         with suppress(UpstreamError):
             yield b"".join(write_frame(frame.data, frame.event) for frame in framing.parser().feed(body))
+
+
+_COMPLETIONS = {
+    "request": b'{"model":"m","prompt":["a","b"],"max_tokens":5,"n":2,"logprobs":3,"echo":true,"stop":"x","suffix":"y"}',
+    "answer": b'{"id":"cmpl-1","object":"text_completion","created":1,"model":"m","choices":[{"text":"a","index":0,"logprobs":'
+    b'{"tokens":["a"],"token_logprobs":[-1.5],"top_logprobs":[{"a":-1.5}],"text_offset":[0]},"finish_reason":"stop"}],'
+    b'"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}',
+    "stream": b'data: {"id":"cmpl-1","object":"text_completion","model":"m","choices":[{"text":"a","index":0,"logprobs":null,'
+    b'"finish_reason":null}]}\n\ndata: {"choices":[{"text":"","index":0,"finish_reason":"length"}]}\n\ndata: [DONE]\n\n',
+}
 
 
 def _rendered(dialect: str, *, stream: bool) -> Iterator[bytes]:

@@ -67,7 +67,7 @@ def request(dialect: Dialect) -> Run:
     def run(data: bytes) -> None:
         try:
             asked = dialect.decode_request(data)
-        except MalformedBody:
+        except RequestError:
             return
         input_tokens(asked)
         for other in DIALECTS.values():
@@ -216,7 +216,7 @@ def verbatim(dialect: Dialect) -> Run:
             if taken and data.isascii():
                 is_json(bare)
         if dialect.counting is not None:
-            with suppress(MalformedBody):
+            with suppress(RequestError):
                 input_tokens(dialect.counting.decode(data))
 
     return run

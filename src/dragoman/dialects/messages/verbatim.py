@@ -62,7 +62,7 @@ def ends(events: bytes, *, closed: bool) -> bool:
     at = len(events)
     while (at := events.rfind(b"message_stop", 0, at)) >= 0:
         before = max(0, at - _NEAR)
-        start = max(events.rfind(b'"type"', before, at), events.rfind(b"event:", before, at) - 1, 0)
+        start = max(events.rfind(b'"type"', before, at), events.rfind(b"event:", before, at) - 1, before)
         if _STOP.search(events, start, at + 13):
             return True
     return closed and _REASON.search(events) is not None
