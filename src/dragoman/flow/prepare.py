@@ -92,9 +92,7 @@ def addressed(call: Call, endpoint: Endpoint, upstream: Dialect, *, verbatim: bo
     accept = upstream.framing.accept
     # What is more than its body says is still in the caller's dialect, and its headers and keys are the provider's too.
     spoken = verbatim or (call.kept is not None and upstream is call.dialect)
-    headers, own_key = request_headers(
-        call.inbound, endpoint, call.report.caller, verbatim=spoken, first=first, accept=accept
-    )
+    headers, own_key = request_headers(call.inbound, endpoint, call.report.caller, verbatim=spoken, first=first, accept=accept)
     return url_for(call, endpoint, upstream, own_key=own_key), headers, own_key
 
 

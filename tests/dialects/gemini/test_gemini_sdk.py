@@ -14,7 +14,7 @@ from google.genai import errors, types
 
 from dragoman.dialects.base import ModelCard, Reply, Target
 from dragoman.dialects.chat import CHAT
-from dragoman.dialects.gemini import GEMINI, embeddings, tokens
+from dragoman.dialects.gemini import GEMINI, tokens
 from dragoman.dialects.gemini.paths import locate
 from dragoman.dialects.gemini.stream_encoder import PING
 from dragoman.errors import UpstreamRefused
@@ -263,7 +263,7 @@ def test_a_chat_of_the_sdk_remembers_a_streamed_call_and_replays_it_signed(serve
     assert request.messages[2].parts[0].call_id == call.id  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def test_the_sdk_reads_model_lists_counts_and_embeddings(server: tuple[_Served, genai.Client]) -> None:
+def test_the_sdk_reads_model_lists_and_counts(server: tuple[_Served, genai.Client]) -> None:
     served, client = server
     served.status, served.content_type = 200, "application/json"
     cards = [
@@ -277,14 +277,6 @@ def test_the_sdk_reads_model_lists_counts_and_embeddings(server: tuple[_Served, 
     assert client.models.get(model="a").supported_actions == ["generateContent", "streamGenerateContent", "countTokens"]
     served.body = tokens.encode_counted(42)
     assert client.models.count_tokens(model="a", contents="hi").total_tokens == 42
-    served.body = embeddings.encode_batch_embedded(embeddings.Embedded([[0.5, -1.0], [0.25, 2.0]], 7))
-    answer = client.models.embed_content(model="a", contents=["x", "y"])
-    assert [one.values for one in answer.embeddings or []] == [[0.5, -1.0], [0.25, 2.0]]
-    path, body = served.requests[-1]
-    located = locate(path)
-    assert located is not None
-    assert located.verb == "batchEmbedContents"
-    assert [one.text for one in embeddings.decode_batch(body)] == ["x", "y"]
 
 
 # ---------------------------------------------------------------- what it sends, decoded

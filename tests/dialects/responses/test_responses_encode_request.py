@@ -536,7 +536,7 @@ SAME = sorted(path.name for path in CORPUS.iterdir() if path.name not in OTHERWI
 def test_a_request_of_this_dialect_comes_out_as_it_went_in(case: str) -> None:
     body = named(case)
     sent, losses = again(body, cache_marks="breakpoint")
-    expected = {**settled(body), "model": "gpt"}
+    expected: Json = {**settled(body), "model": "gpt"}
     if isinstance(expected.get("input"), str):
         expected["input"] = [{"type": "message", "role": "user", "content": expected["input"]}]
     expected = {key: value for key, value in expected.items() if (value != {} and value is not False) or key == "store"}
