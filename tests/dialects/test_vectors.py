@@ -47,6 +47,8 @@ CASES = [
     for client in DIALECTS
     for name, scenario in SCENARIOS.items()
     if upstream in scenario.dialects and scenario.expected is not None and streamed(scenario, upstream) is not None
+    # 17,000 events: once is enough for what takes them one by one.
+    if name != "tools-large-arguments" or upstream == client or "converse" not in {upstream, client}
 ]
 
 
