@@ -40,7 +40,11 @@ fmt: $(VENV)/.test
 bench: $(VENV)/.test
 	@$(BIN)/python -m bench $(ARGS)
 
-bench-peers: bench/peers/.venv/.installed
+bench-peers: $(VENV)/.test
+	@$(BIN)/python -m bench.peers.install $(ARGS)
+
+soak: $(VENV)/.test
+	@$(BIN)/python -m bench.soak $(ARGS)
 
 fuzz: $(VENV)/.fuzz
 	@$(BIN)/python -m tests.fuzz.run $(ARGS)
@@ -49,13 +53,7 @@ docs: $(VENV)/.test
 	$(BIN)/python docs/tables.py
 
 clean:
-	rm -rf $(VENV) build dist bench/build bench/peers/.venv
-
-bench/peers/.venv/.installed: $(BIN)/python bench/peers/requirements.txt
-	@echo "Installing LiteLLM into bench/peers/.venv ..."
-	@$(BIN)/python -m venv bench/peers/.venv
-	@bench/peers/.venv/bin/python -m pip --disable-pip-version-check install -q -r bench/peers/requirements.txt
-	@touch $@
+	rm -rf $(VENV) build dist bench/build bench/peers/.env
 
 $(VENV)/.fuzz: $(VENV)/.test
 	@$(PIP) install -q -e '.[fuzz]'

@@ -9,16 +9,27 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, assert_never
 
-Dialect = Literal["chat", "messages"]
-Size = Literal["small", "large"]
+Dialect = Literal["chat", "messages", "responses", "gemini"]
+"""What a client speaks."""
+Upstream = Literal["chat", "messages"]
+"""What an upstream speaks."""
+Size = Literal["small", "large", "lossy"]
 
-MODEL = "gpt-4.1"
+CHAT_MODEL = "gpt-4.1"
+MESSAGES_MODEL = "claude-sonnet-4-5"
 KEY = "sk-bench-client-0001"
 """The clients' key, the same for every gateway that asks for one."""
-PATHS: dict[Dialect, str] = {"chat": "/v1/chat/completions", "messages": "/v1/messages"}
+UPSTREAM_KEY = "sk-bench-upstream-0001"
+PATHS: dict[Dialect, str] = {
+    "chat": "/v1/chat/completions",
+    "messages": "/v1/messages",
+    "responses": "/v1/responses",
+    "gemini": "/v1beta/models/MODEL:VERB",
+}
 STAMP = "~" + "0" * 19 + ";"
 
 _PROSE = (
@@ -36,38 +47,65 @@ _TOOLS = [
 # ---------------------------------------------------------------- what is asked
 
 
-def body(dialect: Dialect, size: Size = "small", *, events: int = 0, pace: int = 0) -> bytes:
-    """The body of a request. `events` above 0 asks for a stream of so many, `pace` milliseconds apart (0: all at once)."""
+def body(dialect: Dialect, size: Size = "small", *, events: int = 0, pace: int = 0, model: str = CHAT_MODEL) -> bytes:
+    """The body of a request. `events` above 0 asks for a stream of so many, `pace` milliseconds apart (0: all at once).
+    `lossy` asks for something that Chat Completions has no word for."""
     dice = random.Random(20261101)
     script = f"[events={events} pace={pace}]" if events else ""
-    tree: dict[str, Any]
-    match dialect, size:
-        case "chat", "small":
-            system = {"role": "system", "content": "You are a helpful assistant. " + _prose(dice, 300)}
-            user = {"role": "user", "content": f"Explain this function. {_prose(dice, 470)} {script}"}
-            tree = {"model": MODEL, "messages": [system, user], "temperature": 0.7, "max_tokens": 512}
-            if events:
-                tree["stream_options"] = {"include_usage": True}
-        case "messages", "small":
-            user = {"role": "user", "content": f"Explain this function. {_prose(dice, 470)} {script}"}
-            system_text = "You are a helpful assistant. " + _prose(dice, 300)
-            tree = {"model": MODEL, "max_tokens": 512, "system": system_text, "messages": [user], "temperature": 0.7}
-        case "messages", "large":
-            tree = _coding_session(dice, script)
-        case _:
-            raise ValueError(f"no {size} body in {dialect}")
-    tree["stream"] = events > 0
+    if size == "large":
+        if dialect != "messages":
+            raise ValueError(f"no large body in {dialect}")
+        tree = _coding_session(dice, script)
+    else:
+        system = "You are a helpful assistant. " + _prose(dice, 300)
+        tree = _question(dialect, system, f"Explain this function. {_prose(dice, 470)} {script}")
+    if size == "lossy":
+        tree["top_k"] = 40
+    if dialect != "gemini":
+        tree["model"] = model
+        tree["stream"] = events > 0
+    if dialect == "chat" and events:
+        tree["stream_options"] = {"include_usage": True}
     return json.dumps(tree, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def request(dialect: Dialect, port: int, content: bytes) -> bytes:
-    """The whole HTTP request, as it goes over the wire."""
-    key = f"Authorization: Bearer {KEY}" if dialect == "chat" else f"x-api-key: {KEY}\r\nanthropic-version: 2023-06-01"
-    head = (
-        f"POST {PATHS[dialect]} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\nAccept: */*\r\n"
-        f"User-Agent: bench\r\n{key}\r\nContent-Length: {len(content)}\r\n\r\n"
-    )
-    return head.encode() + content
+def _question(dialect: Dialect, system: str, asked: str) -> dict[str, Any]:
+    user = {"role": "user", "content": asked}
+    match dialect:
+        case "chat":
+            messages = [{"role": "system", "content": system}, user]
+            return {"model": "", "messages": messages, "temperature": 0.7, "max_tokens": 512}
+        case "messages":
+            return {"model": "", "max_tokens": 512, "system": system, "messages": [user], "temperature": 0.7}
+        case "responses":
+            options = {"temperature": 0.7, "max_output_tokens": 512, "store": False}
+            return {"model": "", "instructions": system, "input": [user], **options}
+        case "gemini":
+            return {
+                "systemInstruction": {"parts": [{"text": system}]},
+                "contents": [{"role": "user", "parts": [{"text": asked}]}],
+                "generationConfig": {"temperature": 0.7, "maxOutputTokens": 512},
+            }
+        case _:
+            assert_never(dialect)
+
+
+def request(dialect: Dialect, port: int, content: bytes, *, path: str = "", headers: Sequence[str] = ()) -> bytes:
+    """The whole HTTP request, as it goes over the wire. `path` in place of the usual one; `headers` besides the usual ones."""
+    match dialect:
+        case "chat" | "responses":
+            key = f"Authorization: Bearer {KEY}"
+        case "messages":
+            key = f"x-api-key: {KEY}\r\nanthropic-version: 2023-06-01"
+        case "gemini":
+            key = f"x-goog-api-key: {KEY}"
+        case _:
+            assert_never(dialect)
+    lines = [
+        f"POST {path or PATHS[dialect]} HTTP/1.1", f"Host: 127.0.0.1:{port}", "Content-Type: application/json", "Accept: */*",
+        "User-Agent: bench", key, *headers, f"Content-Length: {len(content)}",
+    ]  # fmt: skip
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + content
 
 
 def _prose(dice: random.Random, size: int) -> str:
@@ -104,7 +142,7 @@ def _coding_session(dice: random.Random, script: str) -> dict[str, Any]:
         ]
     mark = {"cache_control": {"type": "ephemeral"}}
     return {
-        "model": MODEL,
+        "model": CHAT_MODEL,
         "max_tokens": 32000,
         "system": [
             {"type": "text", "text": "You are a coding agent.", **mark},
@@ -164,25 +202,67 @@ _USAGE = {
 }
 
 
-def answer_files() -> dict[str, bytes]:
-    """What the upstream says, by the name of the file in which it looks for it."""
+_STREAMED = "Content-Type: text/event-stream; charset=utf-8\r\nCache-Control: no-cache\r\nTransfer-Encoding: chunked"
+
+
+def answer_files(upstream: Upstream = "chat") -> dict[str, bytes]:
+    """What an upstream says, by the name of the file in which it looks for it."""
+    return _chat_answers() if upstream == "chat" else _messages_answers()
+
+
+def _chat_answers() -> dict[str, bytes]:
     message = {"role": "assistant", "content": _TEXT + STAMP, "refusal": None, "annotations": []}
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
     answer = _dump({**_NAMES, "object": "chat.completion", "choices": [choice], "usage": _USAGE, **_SERVED})
-    streamed = "Content-Type: text/event-stream; charset=utf-8\r\nCache-Control: no-cache\r\nTransfer-Encoding: chunked"
     first = _event({"role": "assistant", "content": "", "refusal": None})
     usage = _dump({**_NAMES, "object": "chat.completion.chunk", **_SERVED, "choices": [], "usage": _USAGE})
     last = _event({}, "stop") + _chunk(b"data: " + usage + b"\n\n") + _chunk(b"data: [DONE]\n\n")
     return {
         "whole.http": _head(f"Content-Type: application/json\r\nContent-Length: {len(answer)}") + answer,
-        "begin.http": _head(streamed) + first,
+        "begin.http": _head(_STREAMED) + first,
         "event.http": _event({"content": STAMP}),
         "end.http": last + b"0\r\n\r\n",
     }
 
 
-def write_answers(folder: Path) -> None:
-    for name, content in answer_files().items():
+def _messages_answers() -> dict[str, bytes]:
+    used = {
+        "input_tokens": 319, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0, "output_tokens": 1,
+        "service_tier": "standard",
+    }  # fmt: skip
+    message = {
+        "id": "msg_01XFDUDYJgAACzvnptvVoYEL", "type": "message", "role": "assistant", "model": "claude-sonnet-4-5-20250929",
+        "content": [], "stop_reason": None, "stop_sequence": None, "usage": used,
+    }  # fmt: skip
+    whole = message | {
+        "content": [{"type": "text", "text": _TEXT + STAMP}],
+        "stop_reason": "end_turn",
+        "usage": used | {"output_tokens": 110},
+    }
+    answer = _dump(whole)
+    begin = _named({"type": "message_start", "message": message}) + _named(
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}
+    )
+    delta = {"stop_reason": "end_turn", "stop_sequence": None}
+    end = (
+        _named({"type": "content_block_stop", "index": 0})
+        + _named({"type": "message_delta", "delta": delta, "usage": {"output_tokens": 110}})
+        + _named({"type": "message_stop"})
+    )
+    return {
+        "whole.http": _head(f"Content-Type: application/json\r\nContent-Length: {len(answer)}") + answer,
+        "begin.http": _head(_STREAMED) + begin,
+        "event.http": _named({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": STAMP}}),
+        "end.http": end + b"0\r\n\r\n",
+    }
+
+
+def _named(event: dict[str, Any]) -> bytes:
+    return _chunk(f"event: {event['type']}\ndata: ".encode() + _dump(event) + b"\n\n")
+
+
+def write_answers(folder: Path, upstream: Upstream = "chat") -> None:
+    for name, content in answer_files(upstream).items():
         (folder / name).write_bytes(content)
 
 
@@ -220,17 +300,39 @@ def what_is_wrong(dialect: Dialect, events: int, content_type: str, answer: byte
 
 def _text_of(dialect: Dialect, events: int, answer: bytes) -> str:
     if not events:
-        tree = json.loads(answer)
-        if dialect == "chat":
-            return tree["choices"][0]["message"]["content"]
-        return "".join(block["text"] for block in tree["content"])
+        return _whole_text(dialect, json.loads(answer))
     text = ""
     for line in answer.decode().splitlines():
-        if not line.startswith("data:") or line == "data: [DONE]":
-            continue
-        event = json.loads(line[5:])
-        if dialect == "messages":
-            text += event["delta"].get("text", "") if event["type"] == "content_block_delta" else ""
-        else:
-            text += "".join(choice["delta"].get("content") or "" for choice in event["choices"])
+        if line.startswith("data:") and line != "data: [DONE]":
+            text += _event_text(dialect, json.loads(line[5:]))
     return text
+
+
+def _whole_text(dialect: Dialect, tree: Any) -> str:
+    match dialect:
+        case "chat":
+            return tree["choices"][0]["message"]["content"]
+        case "messages":
+            return "".join(block.get("text", "") for block in tree["content"])
+        case "responses":
+            messages = [item for item in tree["output"] if item["type"] == "message"]
+            return "".join(part["text"] for item in messages for part in item["content"])
+        case "gemini":
+            return "".join(part["text"] for part in tree["candidates"][0]["content"]["parts"])
+        case _:
+            assert_never(dialect)
+
+
+def _event_text(dialect: Dialect, event: Any) -> str:
+    match dialect:
+        case "chat":
+            return "".join(choice["delta"].get("content") or "" for choice in event["choices"])
+        case "messages":
+            return event["delta"].get("text", "") if event["type"] == "content_block_delta" else ""
+        case "responses":
+            return event["delta"] if event["type"] == "response.output_text.delta" else ""
+        case "gemini":
+            said = [one.get("content", {}).get("parts", []) for one in event.get("candidates", [])]
+            return "".join(part.get("text", "") for parts in said for part in parts)
+        case _:
+            assert_never(dialect)

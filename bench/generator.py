@@ -18,7 +18,7 @@ import msgspec
 
 from bench import processes
 from bench.cores import bound
-from bench.exchanges import write_answers
+from bench.exchanges import Upstream, write_answers
 from bench.stats import Histogram
 
 HERE = Path(__file__).parent
@@ -112,8 +112,29 @@ def native(compiler: str, build: Path) -> Tools:
     return Tools((made[0],), (made[1],), "load generator and upstream in C")
 
 
-def run(tools: Tools, core: int | None, port: int, request: Path, load: Load) -> Outcome:
-    """Raises `Broken` when the generator fails; failed requests are in the outcome."""
+class Asking:
+    """A load generator at work. `outcome` waits for its end."""
+
+    def __init__(self, process: subprocess.Popen[bytes], patience: float) -> None:
+        self._process = process
+        self._until = time.monotonic() + patience
+
+    def outcome(self) -> Outcome:
+        """Raises `Broken` when the generator fails; failed requests are in the outcome."""
+        process = self._process
+        with process:
+            try:
+                out, told = process.communicate(timeout=max(0.1, self._until - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                raise Broken("the load generator did not come to its end") from None
+            finally:
+                process.kill()
+        if process.returncode:
+            raise Broken(f"the load generator failed: {told.decode(errors='replace').strip()[-300:]}")
+        return msgspec.json.decode(out, type=Outcome)
+
+
+def begin(tools: Tools, core: int | None, port: int, request: Path, load: Load) -> Asking:
     arguments: Sequence[object] = (
         port, request, load.connections, load.seconds, load.rate, load.at_most, load.ramp, load.marks,
     )  # fmt: skip
@@ -121,23 +142,19 @@ def run(tools: Tools, core: int | None, port: int, request: Path, load: Load) ->
         process = subprocess.Popen(
             [*tools.load, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=HERE.parent
         )
-    with process:
-        try:
-            out, told = process.communicate(timeout=load.seconds + _DRAIN)
-        except subprocess.TimeoutExpired:
-            raise Broken("the load generator did not come to its end") from None
-        finally:
-            process.kill()
-    if process.returncode:
-        raise Broken(f"the load generator failed: {told.decode(errors='replace').strip()[-300:]}")
-    return msgspec.json.decode(out, type=Outcome)
+    return Asking(process, load.seconds + _DRAIN)
+
+
+def run(tools: Tools, core: int | None, port: int, request: Path, load: Load) -> Outcome:
+    """Raises `Broken` when the generator fails; failed requests are in the outcome."""
+    return begin(tools, core, port, request, load).outcome()
 
 
 @contextmanager
-def upstream(tools: Tools, core: int | None, port: int, lifetime: float) -> Generator[None]:
+def upstream(tools: Tools, core: int | None, port: int, lifetime: float, speaks: Upstream = "chat") -> Generator[None]:
     """The upstream on this port, until the block ends, or `lifetime` seconds at most."""
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
-        write_answers(Path(name))
+        write_answers(Path(name), speaks)
         with bound(core):
             process = subprocess.Popen(
                 [*tools.upstream, str(port), name, str(int(lifetime))], stdin=subprocess.DEVNULL, start_new_session=True,

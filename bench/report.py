@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Literal
 
 import msgspec
 
 from bench.stats import Histogram, median, merged, spread
-from bench.suites import ALL, Measured
+from bench.suites import ALL, DIRECTIONS, LATENCIES, Measured
 
 BEGIN = "<!-- measured: begin (written by `make bench ARGS=--write`) -->"
 END = "<!-- measured: end -->"
 BASE = "direct"
+OURS = "dragoman"
+"""What the rows of features are compared with."""
 
 
 class Turn(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """One contestant in one round. `error` says why there is nothing, or not everything."""
+    """One contestant in one round. `errors` say why there is nothing, or not everything."""
 
     contestant: str
     round: int
@@ -23,7 +26,7 @@ class Turn(msgspec.Struct, kw_only=True, omit_defaults=True):
     memory_idle: float | None = None
     memory_after: float | None = None
     measured: dict[str, Measured] = {}
-    error: str = ""
+    errors: list[str] = []
 
 
 class Entry(msgspec.Struct, kw_only=True):
@@ -33,7 +36,7 @@ class Entry(msgspec.Struct, kw_only=True):
     about: str
     version: str = ""
     missing: str = ""
-    dialects: tuple[str, ...] = ()
+    group: Literal["gateway", "feature"] = "gateway"
 
 
 class Setting(msgspec.Struct, kw_only=True):
@@ -66,7 +69,12 @@ class Numbers:
 
     def __init__(self, turns: Iterable[Turn], name: str) -> None:
         self.name = name
-        self._turns = [turn for turn in turns if turn.contestant == name]
+        self._all = list(turns)
+        self._turns = [turn for turn in self._all if turn.contestant == name]
+
+    def beside(self, name: str) -> Numbers:
+        """Another's, of the same run."""
+        return Numbers(self._all, name)
 
     @property
     def rounds(self) -> int:
@@ -74,7 +82,7 @@ class Numbers:
 
     @property
     def errors(self) -> list[str]:
-        return list(dict.fromkeys(turn.error for turn in self._turns if turn.error))
+        return list(dict.fromkeys(error for turn in self._turns for error in turn.errors))
 
     def of(self, suite: str) -> list[Measured]:
         return [turn.measured[suite] for turn in self._turns if suite in turn.measured]
@@ -102,30 +110,27 @@ class Numbers:
 def report(results: Results) -> str:
     """The tables in Markdown, with what must be known to read them."""
     asked = {suite for turn in results.turns for suite in turn.measured}
+    names = [name for name in ALL if name in asked]
     parts = [_heading(results.setting)]
-    loads = [name for name, suite in ALL.items() if suite.kind == "load" and name in asked]
-    if loads:
+    loads = [name for name in names if ALL[name].kind == "load"]
+    main = [(ALL[name].title, _per_request(name)) for name in loads if name not in DIRECTIONS]
+    if main:
         parts.append("CPU time per request, in microseconds, and requests per second that one core is good for:")
-        parts.append(_table(results, [(ALL[name].title, _per_request(name)) for name in loads], skip={BASE}))
-    paced = [name for name, suite in ALL.items() if suite.kind == "paced" and name in asked]
+        parts.append(_table(results, main, skip={BASE}))
+    directions = [(ALL[name].title, _per_request(name)) for name in loads if name in DIRECTIONS]
+    if directions:
+        parts.append("The same, of other translations:")
+        parts.append(_table(results, directions, skip={BASE}, filled=True))
+    paced = [name for name in names if ALL[name].kind == "paced"]
     if paced:
+        parts.append("50 streams at once, an event each 10 ms:")
         columns: list[tuple[str, Cell]] = []
         for name in paced:
             columns += [(f"{ALL[name].title}: CPU us per event", _per_event(name)), ("delay p50 / p99, ms", _delay(name))]
         parts.append(_table(results, columns, skip={BASE}))
+    parts += [part for name in names if ALL[name].kind == "held" for part in _held(results, name)]
     if "latency" in asked:
-        parts.append("Milliseconds added to what the same request takes without a gateway (its own row), p50 / p99:")
-        titles = {"answer": "Chat JSON", "first-byte": "first byte of a Chat stream"}
-        parts.append(
-            _table(
-                results,
-                [
-                    (f"{title}, {connections} connection{'s' if connections > 1 else ''}", _added(f"{what}-{connections}"))
-                    for what, title in titles.items()
-                    for connections in (1, 10)
-                ],
-            )
-        )
+        parts += _latency(results)
     parts.append(
         _table(
             results,
@@ -138,26 +143,99 @@ def report(results: Results) -> str:
             skip={BASE},
         )
     )
+    parts += _features(results, names)
     parts.append(_remarks(results))
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _held(results: Results, name: str) -> list[str]:
+    suite = ALL[name]
+    columns: list[tuple[str, Cell]] = [
+        ("events delivered", lambda numbers, _: _percent(numbers.middle(name, "delivered")) + _marked(numbers, name)),
+        ("delay p50 / p99, ms", _delay(name)),
+        ("CPU us per event", _per_event(name)),
+        ("memory per open stream, kB", lambda numbers, _: _plain(numbers.middle(name, "stream_kb"))),
+        ("of its core", lambda numbers, _: _percent(numbers.middle(name, "busy"), 0)),
+    ]
+    rate = suite.streams * 1000 // suite.pace
+    said = f"{suite.title} at once, an event of each every {suite.pace} ms ({rate:,} a second in all):"
+    return [said, _table(results, columns, skip={BASE}, filled=True)]
+
+
+def _latency(results: Results) -> list[str]:
+    titles = {"answer": "Chat JSON", "first-byte": "first byte of a Chat stream"}
+    columns = [
+        (f"{title}, {connections} connection{'s' if connections > 1 else ''}", _added(f"{what}-{connections}"))
+        for what, title in titles.items()
+        for connections in LATENCIES
+    ]
+    said = (
+        "Milliseconds added to what the same request takes without a gateway (its own row), p50 / p99. Ten connections have 40 "
+        "requests a second between them. One, and 32, send the next as soon as they have an answer, so that with 32 most of it "
+        "is waiting for the core:"
+    )
+    return [said, _table(results, columns)]
+
+
+def _features(results: Results, names: Iterable[str]) -> list[str]:
+    rows = [entry for entry in results.entries if entry.group == "feature"]
+    measured = [name for name in names if any(Numbers(results.turns, entry.name).of(name) for entry in rows)]
+    if not measured or not any(turn.contestant == OURS for turn in results.turns):
+        return []
+    lines = [["", *(ALL[name].title for name in measured)], ["---"] * (len(measured) + 1)]
+    lines += [
+        [entry.about, *(_percent(ratio(results, entry.name, name), 0) for name in measured)]
+        for entry in rows
+        if any(turn.contestant == entry.name for turn in results.turns)
+    ]
+    said = f"What a feature costs: CPU time of Dragoman with one thing changed, as a share of `{OURS}`, measured just before:"
+    return [said, _rows(lines)]
+
+
+def ratio(results: Results, feature: str, suite: str) -> float | None:
+    """CPU time with the feature changed, as a share of that with everything as it is; the median of the rounds."""
+    return median(
+        changed / whole
+        for changed, whole in zip(_by_round(results, feature, suite), _by_round(results, OURS, suite), strict=True)
+        if changed and whole
+    )
+
+
+def _by_round(results: Results, name: str, suite: str) -> list[float | None]:
+    found = {
+        turn.round: turn.measured[suite].cpu_us for turn in results.turns if turn.contestant == name and suite in turn.measured
+    }
+    return [found.get(number) for number in range(1, results.setting.rounds + 1)]
 
 
 Cell = Callable[[Numbers, Numbers], str]
 """Makes a cell of a contestant's numbers and of those without a gateway."""
 
 
-def _table(results: Results, columns: Sequence[tuple[str, Cell]], *, skip: Iterable[str] = ()) -> str:
+def _table(results: Results, columns: Sequence[tuple[str, Cell]], *, skip: Iterable[str] = (), filled: bool = False) -> str:
+    """`filled`: without the rows that would be empty."""
     rows = [["", *(title for title, _ in columns)], ["---"] * (len(columns) + 1)]
     base = Numbers(results.turns, BASE)
     for entry in results.entries:
-        if entry.name in skip:
+        if entry.name in skip or entry.group == "feature":
             continue
         if entry.missing:
-            rows.append([entry.name, entry.missing, *[""] * (len(columns) - 1)])
+            if not filled:
+                rows.append([entry.name, entry.missing, *[""] * (len(columns) - 1)])
             continue
         numbers = Numbers(results.turns, entry.name)
-        rows.append([entry.name, *(cell(numbers, base) for _, cell in columns)])
+        cells = [cell(numbers, base) for _, cell in columns]
+        if any(cells) or not filled:
+            rows.append([entry.name, *cells])
+    return _rows(rows)
+
+
+def _rows(rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _percent(value: float | None, digits: int = 2) -> str:
+    return "" if value is None else f"{value:.{digits}%}"
 
 
 def _plain(value: float | None, digits: int = 1) -> str:
@@ -228,7 +306,7 @@ def _remarks(results: Results) -> str:
     lines = [
         f"- {entry.name}{' ' + entry.version if entry.version else ''}: {entry.about}."
         for entry in results.entries
-        if any(turn.contestant == entry.name for turn in results.turns)
+        if entry.group == "gateway" and any(turn.contestant == entry.name for turn in results.turns)
     ]
     for entry in results.entries:
         numbers = Numbers(results.turns, entry.name)

@@ -1,6 +1,7 @@
 """`python -m bench`: rounds in which each has its turn, A B C A B C, so that a slow minute of the machine is everybody's.
 
-make bench                                          everything, in less than three minutes
+make bench                                          everything, once: about seven minutes with all the other gateways
+make bench ARGS='--quick'                           Dragoman and nginx, the suites that matter most: less than two minutes
 make bench ARGS='--only dragoman --suites chat'     one figure
 make bench ARGS='--rounds 5 --seconds 3 --write'    figures for docs/performance.md
 """
@@ -8,11 +9,13 @@ make bench ARGS='--rounds 5 --seconds 3 --write'    figures for docs/performance
 from __future__ import annotations
 
 import argparse
+import math
 import platform
 import signal
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
@@ -20,16 +23,19 @@ from typing import NoReturn
 import msgspec
 
 from bench import contestants, cores, generator, suites
-from bench.contestants import Contestant, Failed
+from bench.charts import draw, shown
+from bench.contestant import Contestant, Failed, Upstreams
+from bench.ports import free_port, raise_file_limit
 from bench.processes import Others
 from bench.report import Entry, Results, Setting, Turn, put_between_marks, report
 from bench.suites import Bench, Suite
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "performance.md"
-ROUNDS = 3
+ROUNDS = 1
 SECONDS = 1.0
-LIMIT = 160.0
+LIMIT = 900.0
+QUICK = ("direct", "nginx", "dragoman")
 _STARTING = 1.5
 """Seconds that a turn takes besides its measurements, as long as nothing better is known."""
 
@@ -50,8 +56,11 @@ def main(said: list[str] | None = None) -> int:
     kept.write_bytes(msgspec.json.format(msgspec.json.encode(results)))
     print(f"\n{text}\nAll of it: {kept.relative_to(HERE.parent)}")
     if options.write:
-        PAGE.write_text(put_between_marks(PAGE.read_text(), text))
-    return 1 if any(turn.error for turn in results.turns) else 0
+        drawn = draw(results)
+        for name, svg in drawn.items():
+            (PAGE.parent / "charts" / name).write_text(svg)
+        PAGE.write_text(put_between_marks(PAGE.read_text(), f"{text}\n{shown(drawn)}"))
+    return 1 if any(turn.errors for turn in results.turns) else 0
 
 
 def _end(number: int, _: object) -> NoReturn:
@@ -65,18 +74,21 @@ def arguments(said: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=SECONDS, help=f"length of one measurement ({SECONDS:g})")
     parser.add_argument("--only", metavar="NAMES", help=f"of {', '.join(contestants.ALL)}, with commas; `direct` always runs")
     parser.add_argument("--suites", metavar="NAMES", help=f"of {', '.join(suites.ALL)}")
+    parser.add_argument("--quick", action="store_true", help="Dragoman and nginx alone, in the suites that matter most")
     parser.add_argument(
         "--limit", type=float, help=f"seconds after which no turn begins ({LIMIT:g}, or more if rounds and seconds ask for it)"
     )
     parser.add_argument("--python", action="store_true", help="the load generator in Python, even if there is a C compiler")
-    parser.add_argument("--write", action="store_true", help=f"put the tables into docs/{PAGE.name}")
+    parser.add_argument("--write", action="store_true", help=f"put the tables into docs/{PAGE.name}, and draw its charts")
     return parser.parse_args(said)
 
 
 def run(options: argparse.Namespace) -> Results:
     """Raises `ValueError` for names that nobody knows, `generator.Broken` when the tools fail."""
-    chosen = {name: suites.ALL[name] for name in _names(options.suites, list(suites.ALL), "suite")}
-    wanted = _names(options.only, list(contestants.ALL), "contestant")
+    known = [name for name, suite in suites.ALL.items() if suite.core or not options.quick]
+    chosen = {name: suites.ALL[name] for name in _names(options.suites, known, "suite")}
+    wanted = _names(options.only, list(QUICK if options.quick else contestants.ALL), "contestant")
+    raise_file_limit()
     everybody = [make() for name, make in contestants.ALL.items() if name in wanted or name == "direct"]
     tools = generator.find(python_only=options.python)
     place = cores.choose()
@@ -84,24 +96,25 @@ def run(options: argparse.Namespace) -> Results:
     began, others = time.monotonic(), Others()
     turns: list[Turn] = []
     took: dict[str, float] = {}
-    port = contestants.free_port()
+    upstreams = Upstreams(free_port(), free_port())
     with (
         tempfile.TemporaryDirectory(prefix="bench-") as folder,
-        generator.upstream(tools, place.load, port, limit + 300),
+        generator.upstream(tools, place.load, upstreams.chat, limit + 300),
+        generator.upstream(tools, place.load, upstreams.messages, limit + 300, "messages"),
     ):
         bench = Bench(tools, place.load, Path(folder), options.seconds)
         skipped: set[str] = set()
         for number in range(1, options.rounds + 1):
             for contestant in everybody:
-                mine = [suite for suite in chosen.values() if suites.measures(suite, contestant)]
+                mine = _suites_of(contestant, chosen.values(), number)
                 if contestant.missing or not mine:
                     continue
-                need = took.get(contestant.name, _turn_seconds(mine, options.seconds))
+                need = min(took.get(contestant.name, math.inf), _turn_seconds(mine, options.seconds))
                 if time.monotonic() - began + need > limit:
                     skipped.add(contestant.name)
                     continue
                 start = time.monotonic()
-                turns.append(_turn(bench, contestant, mine, number, place.gateway, port))
+                turns.append(_turn(bench, contestant, mine, number, place.gateway, upstreams))
                 took[contestant.name] = time.monotonic() - start
     caveats = [f"{place.caveat[:1].upper()}{place.caveat[1:]}."] if place.caveat else []
     if skipped:
@@ -127,10 +140,16 @@ def _names(said: str | None, known: list[str], kind: str) -> list[str]:
     return names
 
 
+def _suites_of(contestant: Contestant, chosen: Iterable[Suite], number: int) -> list[Suite]:
+    """What it is measured in, in the round of this number."""
+    return [suite for suite in chosen if suites.measures(suite, contestant) and (number == 1 or not suite.once)]
+
+
 def _expected(everybody: list[Contestant], chosen: list[Suite], options: argparse.Namespace) -> float:
     """Seconds that the whole run takes where all keep up."""
-    return options.rounds * sum(
-        _turn_seconds([suite for suite in chosen if suites.measures(suite, contestant)], options.seconds)
+    return sum(
+        _turn_seconds(_suites_of(contestant, chosen, number), options.seconds)
+        for number in range(1, options.rounds + 1)
         for contestant in everybody
         if not contestant.missing
     )
@@ -140,39 +159,48 @@ def _turn_seconds(mine: list[Suite], seconds: float) -> float:
     return _STARTING + sum(suites.expected_seconds(suite, seconds) for suite in mine)
 
 
-def _turn(bench: Bench, contestant: Contestant, mine: list[Suite], number: int, core: int | None, upstream: int) -> Turn:
+def _turn(bench: Bench, contestant: Contestant, mine: list[Suite], number: int, core: int | None, upstreams: Upstreams) -> Turn:
     turn = Turn(contestant=contestant.name, round=number)
     try:
-        with contestants.running(contestant, core, upstream) as running:
+        with contestants.running(contestant, core, upstreams) as running:
             if running.pid:
                 turn.started = running.started
                 turn.memory_idle = suites.settled(running)
             for suite in mine:
-                turn.measured[suite.name] = measured = suites.measure(bench, suite, running)
-                _say(number, contestant, suite, measured)
+                try:
+                    turn.measured[suite.name] = measured = suites.measure(bench, suite, running)
+                except Failed as error:
+                    _wrong(turn, f"{suite.name}: {error}")
+                else:
+                    _say(number, contestant, suite, measured)
             if running.pid:
                 turn.memory_after = suites.settled(running)
     except (Failed, generator.Broken, OSError) as error:
-        turn.error = str(error)
-        print(f"round {number}  {contestant.name}: {error}", file=sys.stderr, flush=True)
+        _wrong(turn, str(error))
     return turn
+
+
+def _wrong(turn: Turn, sentence: str) -> None:
+    turn.errors.append(sentence)
+    print(f"round {turn.round}  {turn.contestant}: {sentence}", file=sys.stderr, flush=True)
 
 
 def _say(number: int, contestant: Contestant, suite: Suite, measured: suites.Measured) -> None:
     figures = {
         "us": measured.cpu_us if suite.kind == "load" else measured.event_us,
+        "kB": measured.stream_kb,
         "/s": measured.per_second if suite.kind == "load" else None,
         "busy": measured.busy,
         "failed": measured.failed or None,
     }
     told = "  ".join(f"{value:.4g} {name}" for name, value in figures.items() if value is not None)
-    print(f"round {number}  {contestant.name:9} {suite.name:15} {told} {measured.complaint}", file=sys.stderr, flush=True)
+    print(f"round {number}  {contestant.name:13} {suite.name:19} {told} {measured.complaint}", file=sys.stderr, flush=True)
 
 
 def _entry(contestant: Contestant) -> Entry:
     return Entry(
         name=contestant.name, about=contestant.about, version=contestant.version, missing=contestant.missing,
-        dialects=contestant.dialects,
+        group=contestant.group,
     )  # fmt: skip
 
 

@@ -8,13 +8,25 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bench.exchanges import KEY, MODEL, STAMP, Dialect, answer_files, body, request, what_is_wrong
+from bench.contestants import DIALECTS
+from bench.exchanges import (
+    CHAT_MODEL,
+    KEY,
+    MESSAGES_MODEL,
+    STAMP,
+    Dialect,
+    Upstream,
+    answer_files,
+    body,
+    request,
+    what_is_wrong,
+)
 
 BENCH = Path(__file__).parents[2] / "bench"
 
 
 def test_small_requests_are_a_kilobyte() -> None:
-    for dialect in ("chat", "messages"):
+    for dialect in DIALECTS:
         assert 900 <= len(body(dialect)) <= 1100
 
 
@@ -52,19 +64,21 @@ def _text(stream: bytes) -> bytes:
     return payload
 
 
-def _streamed(events: int) -> bytes:
-    files = answer_files()
+def _streamed(events: int, upstream: Upstream = "chat") -> bytes:
+    files = answer_files(upstream)
     return _text(files["begin.http"].partition(b"\r\n\r\n")[2] + files["event.http"] * events + files["end.http"])
 
 
-def test_the_answers_of_the_upstream_are_right() -> None:
-    whole = answer_files()["whole.http"].partition(b"\r\n\r\n")[2]
-    assert what_is_wrong("chat", 0, "application/json", whole) == ""
-    assert what_is_wrong("chat", 7, "text/event-stream; charset=utf-8", _streamed(7)) == ""
+@pytest.mark.parametrize("upstream", ["chat", "messages"])
+def test_the_answers_of_the_upstreams_are_right(upstream: Upstream) -> None:
+    whole = answer_files(upstream)["whole.http"].partition(b"\r\n\r\n")[2]
+    assert what_is_wrong(upstream, 0, "application/json", whole) == ""
+    assert what_is_wrong(upstream, 7, "text/event-stream; charset=utf-8", _streamed(7, upstream)) == ""
 
 
-def test_each_event_has_one_mark_and_nothing_else_has_any() -> None:
-    files = answer_files()
+@pytest.mark.parametrize("upstream", ["chat", "messages"])
+def test_each_event_has_one_mark_and_nothing_else_has_any(upstream: Upstream) -> None:
+    files = answer_files(upstream)
     assert {name: content.count(b"~") for name, content in files.items()} == {
         "whole.http": 1, "begin.http": 0, "event.http": 1, "end.http": 0,
     }  # fmt: skip
@@ -93,12 +107,12 @@ def test_a_stream_of_messages_is_read_by_its_text_deltas() -> None:
 def test_every_gateway_is_configured_for_the_key_and_the_model_that_are_sent() -> None:
     ours = yaml.safe_load((BENCH / "dragoman.yaml").read_text())
     assert ours["keys"][0]["key"] == KEY
-    assert list(ours["models"]) == [MODEL]
+    assert list(ours["models"]) == [CHAT_MODEL, MESSAGES_MODEL]
     theirs = yaml.safe_load((BENCH / "peers" / "litellm.yaml").read_text())
     assert theirs["general_settings"]["master_key"] == KEY
-    assert theirs["model_list"][0]["model_name"] == MODEL
+    assert [model["model_name"] for model in theirs["model_list"]] == [CHAT_MODEL, MESSAGES_MODEL]
 
 
-@pytest.mark.parametrize("dialect", ["chat", "messages"])
+@pytest.mark.parametrize("dialect", DIALECTS)
 def test_the_key_is_sent_where_the_dialect_has_it(dialect: Dialect) -> None:
     assert KEY.encode() in request(dialect, 4000, b"{}")

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import contestants, generator
+from bench import contestants, generator, ports
+from bench.contestant import Running, Upstreams
 from bench.exchanges import body, request
 from bench.generator import Load, Outcome, Tools
 from bench.stats import bucket_of
@@ -36,7 +37,7 @@ def tools(request: pytest.FixtureRequest) -> Tools:
 
 @pytest.fixture(scope="module")
 def port(tools: Tools) -> Iterator[int]:
-    number = contestants.free_port()
+    number = ports.free_port()
     with generator.upstream(tools, None, number, 60):
         yield number
 
@@ -47,9 +48,13 @@ def ask(tools: Tools, port: int, folder: Path, load: Load, *, events: int = 0, p
     return generator.run(tools, None, port, path, load)
 
 
+def nobody_between(port: int) -> Running:
+    return Running(port, 0, 0.0, contestants.direct(), Upstreams(port, port))
+
+
 def test_the_upstream_answers_rightly(port: int) -> None:
-    assert contestants.ask(port, "chat", events=0) == ""
-    assert contestants.ask(port, "chat", events=12) == ""
+    assert contestants.ask(nobody_between(port), "chat", "chat", events=0) == ""
+    assert contestants.ask(nobody_between(port), "chat", "chat", events=12) == ""
 
 
 def test_so_many_requests_are_sent_and_each_is_answered(tools: Tools, port: int, tmp_path: Path) -> None:
@@ -88,7 +93,7 @@ def test_an_open_loop_keeps_its_rate(tools: Tools, port: int, tmp_path: Path) ->
 
 
 def test_a_port_on_which_nobody_listens_is_a_failure_of_each_request(tools: Tools, tmp_path: Path) -> None:
-    outcome = ask(tools, contestants.free_port(), tmp_path, Load(connections=2, seconds=0.2))
+    outcome = ask(tools, ports.free_port(), tmp_path, Load(connections=2, seconds=0.2))
     assert outcome.answered == 0
     assert outcome.broken >= 2
     assert "connecting failed" in outcome.complaint

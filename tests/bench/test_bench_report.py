@@ -69,7 +69,7 @@ def test_failed_requests_are_marked_and_explained() -> None:
 
 
 def test_a_turn_that_failed_says_so_once() -> None:
-    failed = [Turn(contestant="peer", round=number, error="ended with exit code 1: no port") for number in (1, 2)]
+    failed = [Turn(contestant="peer", round=number, errors=["ended with exit code 1: no port"]) for number in (1, 2)]
     text = report(results(turn("ours", 1, chat=Measured(cpu_us=50.0)), *failed))
     assert text.count("- peer failed: ended with exit code 1: no port") == 1
 
@@ -83,7 +83,8 @@ def test_latency_is_shown_as_what_is_added() -> None:
     assert direct[1] == "1.00 / 1.00"
     assert ours[1] == "+0.50 / +0.50"
     assert ours[2] in {"+1.99 / +1.99", "+2.00 / +2.00", "+2.01 / +2.01"}
-    assert ours[4].startswith("-0.1")
+    assert ours[3] == ""  # 32 connections were not measured
+    assert ours[5].startswith("-0.1")
 
 
 def test_latencies_of_all_rounds_are_one_histogram() -> None:
@@ -133,3 +134,25 @@ def test_a_page_without_marks_is_refused() -> None:
 
 def test_the_page_in_the_documentation_has_its_marks() -> None:
     assert "table" in put_between_marks(PAGE.read_text(), "table")
+
+
+def test_a_feature_is_shown_as_a_share_of_the_whole_in_the_same_round() -> None:
+    entries = [
+        Entry(name="dragoman", about="all on"),
+        Entry(name="no-log", about="without a line for each request", group="feature"),
+    ]
+    turns = [
+        turn(name, number, chat=Measured(cpu_us=us))
+        for number, both in enumerate([(100.0, 80.0), (200.0, 180.0)], 1)
+        for name, us in zip(("dragoman", "no-log"), both, strict=True)
+    ]
+    text = report(results(*turns, entries=entries))
+    assert "| without a line for each request | 85% |" in text
+    assert "| no-log |" not in text
+
+
+def test_streams_held_open_say_what_arrived_and_what_each_takes() -> None:
+    held = Measured(delivered=1.0, event_us=25.0, stream_kb=9.44, busy=0.31, histograms=times(delay=2.0))
+    text = report(results(turn("ours", 1, streams_5000=held)))
+    assert "an event of each every 500 ms (10,000 a second in all):" in text
+    assert "| ours | 100.00% | 2.01 / 2.01 | 25.0 | 9.4 | 31% |" in text or "| ours | 100.00% | 2.00" in text

@@ -1,0 +1,61 @@
+"""Dragoman as a contestant, as its users start it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from bench.contestant import HERE, Contestant, Launch, Upstreams, Way, written
+from dragoman import __version__
+
+CONFIG = HERE / "dragoman.yaml"
+
+
+def ours(
+    name: str,
+    about: str,
+    *,
+    ways: tuple[Way, ...],
+    driver: Literal["native", "asgi"] = "native",
+    change: Callable[[str], str] | None = None,
+    only: tuple[str, ...] = (),
+) -> Contestant:
+    """`change` makes another configuration of `bench/dragoman.yaml`. What is changed is a row of the
+    features."""
+
+    def launch(port: int, upstreams: Upstreams, folder: Path) -> Launch:
+        config = str(CONFIG) if change is None else written(folder, "dragoman.yaml", change(CONFIG.read_text()))
+        command = [sys.executable, "-m", "dragoman", "serve", "--config", config, "--port", str(port), "--no-local"]
+        return Launch(
+            [*command, "--driver", driver],
+            {
+                "BENCH_UPSTREAM": f"http://127.0.0.1:{upstreams.chat}",
+                "BENCH_MESSAGES": f"http://127.0.0.1:{upstreams.messages}",
+                "BENCH_LOG": str(folder / "gateway.log"),
+                "BENCH_FOLDER": str(folder),
+                "HOME": str(folder),
+            },
+        )
+
+    return Contestant(
+        name=name,
+        about=about,
+        ways=ways,
+        version=_with_commit(__version__),
+        launch=launch,
+        only=only,
+        group="gateway" if change is None else "feature",
+    )
+
+
+def _with_commit(version: str) -> str:
+    try:
+        said = subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, timeout=5, cwd=HERE, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return version
+    return f"{version} ({said.stdout.strip()})"
