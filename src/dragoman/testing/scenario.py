@@ -93,14 +93,15 @@ class RawFrame(msgspec.Struct, frozen=True):
 
 class Native(msgspec.Struct, frozen=True):
     """Something only one dialect can say, written in its words. For `chat` a `delta` of the current choice (or, with a
-    key `choices`, a whole chunk); for `messages` a whole event, for `responses` one without its number. Streams only."""
+    key `choices`, a whole chunk); for `messages` a whole event, for `responses` one without its number, for `converse` one as
+    `{name: payload}`. Streams only."""
 
     dialect: str
     payload: Mapping[str, Any]
 
 
 class UnknownEvent(msgspec.Struct, frozen=True):
-    """An event of a kind that no client knows. Messages and Responses only."""
+    """An event of a kind that no client knows. Messages, Responses and Converse only."""
 
     name: str
     payload: Mapping[str, Any] = {}
