@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from dragoman import __version__
-from dragoman.cli import chat, check, conformance, doctor, explain, models, serve
+from dragoman.cli import bench, chat, check, conformance, doctor, explain, models, serve
 from dragoman.cli.setting import Failure
 from dragoman.errors import ConfigError, DragomanError
 
@@ -27,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"dragoman {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (serve, chat, models, explain, doctor, check, conformance):
+    for module in (serve, chat, models, explain, doctor, check, bench, conformance):
         module.add_to(commands)
     return top
 
