@@ -14,7 +14,6 @@ import hashlib
 import os
 import random
 import resource
-import shutil
 import subprocess
 import sys
 import zipfile
@@ -29,8 +28,9 @@ _MOST_MEMORY = 2048
 """MiB that one process may take."""
 _PATIENCE = 10
 """Seconds for one input: more is a bug, instrumented as the code is."""
-_KEPT_MOST = 300
-"""Inputs kept for a target, the smallest ones."""
+_KEPT_MOST = 40
+_KEPT_SIZE = 1024
+"""So many inputs are kept for a target, and none that is larger, in bytes."""
 
 
 def main() -> int:
@@ -112,18 +112,17 @@ def _fuzz(name: str, seconds: int) -> None:
 
 
 def _keep(name: str) -> None:
-    """The smallest inputs of the corpus that together reach what all of it reaches, in the target's archive."""
-    from tests.fuzz.seeds import KEPT
+    """The smallest inputs that led to new paths, in the target's archive; seeds are there without."""
+    from tests.fuzz.seeds import KEPT, derived
 
-    corpus, least = WORK / name / "corpus", WORK / name / "least"
-    shutil.rmtree(least, ignore_errors=True)
-    least.mkdir()
-    for path in sorted(corpus.iterdir(), key=lambda path: path.stat().st_size)[:_KEPT_MOST]:
-        shutil.copy(path, least)
+    known = set(derived(name))
+    found = sorted((path.read_bytes() for path in (WORK / name / "corpus").iterdir()), key=lambda data: (len(data), data))
+    kept = [data for data in found if data not in known and len(data) <= _KEPT_SIZE][:_KEPT_MOST]
     KEPT.mkdir(exist_ok=True)
     with zipfile.ZipFile(KEPT / f"{name}.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        for path in sorted(least.iterdir()):
-            archive.writestr(zipfile.ZipInfo(path.name, (2026, 1, 1, 0, 0, 0)), path.read_bytes(), zipfile.ZIP_DEFLATED)
+        for data in sorted(kept):
+            info = zipfile.ZipInfo(hashlib.sha256(data).hexdigest()[:16], (2026, 1, 1, 0, 0, 0))
+            archive.writestr(info, data, zipfile.ZIP_DEFLATED)
 
 
 if __name__ == "__main__":

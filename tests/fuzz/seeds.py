@@ -43,10 +43,10 @@ def seeds(target: str) -> Iterator[bytes]:
     """Small inputs from which the fuzzer reaches the rest; those that it kept come with them."""
     yield from (one.read_bytes() for one in found(target))
     yield from kept(target)
-    yield from (one for one in _derived(target) if len(one) <= _MOST)
+    yield from (one for one in derived(target) if len(one) <= _MOST)
 
 
-def _derived(target: str) -> Iterator[bytes]:
+def derived(target: str) -> Iterator[bytes]:
     dialect, _, kind = target.partition("-")
     match kind:
         case "request" if dialect != "http":

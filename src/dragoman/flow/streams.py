@@ -110,10 +110,12 @@ async def _until_content(call: Call, sent: Sent) -> tuple[bytes, DragomanError |
     """The beginning of a stream, up to the first chunk with content in it; or the error that stood there instead."""
     framing = sent.upstream.framing
     parser = framing.parser()
-    held = b""
-    while len(held) < _HELD_MOST:
+    held: list[bytes] = []
+    size = 0
+    while size < _HELD_MOST:
         chunk = await next_chunk(call, sent.exchange)
-        held += chunk
+        held.append(chunk)
+        size += len(chunk)
         # A burst shows content in its first events, and nobody asks what the others say.
         for frames in map(parser.feed, framing.pieces(chunk)) if chunk else (parser.end(),):
             for frame in frames:
@@ -121,12 +123,13 @@ async def _until_content(call: Call, sent: Sent) -> tuple[bytes, DragomanError |
                     case "error":
                         return b"", sent.refusal(0, frame.data)
                     case "content":
-                        return held, None
+                        return b"".join(held), None
                     case "wait":
                         pass
         if not chunk:
-            return b"", UpstreamGarbled("the stream was empty" if not held.strip() else "the stream ended without an answer")
-    return held, None
+            empty = not any(map(bytes.strip, held))
+            return b"", UpstreamGarbled("the stream was empty" if empty else "the stream ended without an answer")
+    return b"".join(held), None
 
 
 def _last_error(sent: Sent, recent: bytes) -> UpstreamError | None:
