@@ -177,13 +177,14 @@ def test_many_messages_and_many_calls_are_read(gateway: Served) -> None:
     assert send(gateway, "chat", "messages", data).status == 200
 
 
-def wait_for(port: int) -> None:
-    """Until somebody listens there."""
+def wait_for(port: int, child: subprocess.Popen[bytes]) -> None:
+    """Until it listens there."""
     until = time.monotonic() + PATIENCE
     while True:
         try:
             socket.create_connection(("127.0.0.1", port), 1).close()
         except OSError:
+            assert child.poll() is None, "the gateway ended"
             assert time.monotonic() < until, "the gateway did not start"
         else:
             return
@@ -223,7 +224,7 @@ def test_a_hundred_megabytes_come_and_go(scripted: ThreadedUpstream, tmp_path: P
     command = [sys.executable, "-m", "dragoman", "serve", "--config", str(config), "--quiet", "--no-local"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as child:
         try:
-            wait_for(port)
+            wait_for(port, child)
             small = body("chat", "up/m")
             assert post(port, small).status == 200
             before = resident(child.pid)

@@ -13,7 +13,8 @@ import importlib.util
 import logging
 import os
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,6 +41,8 @@ _KEY = 32
 _EMPTY_FOR = 1.0
 """Seconds for which an owner without entries is not asked for again: another process may have put one there meanwhile."""
 _MOST_OWNERS = 10_000
+_PATIENCE = 3.0
+"""Seconds. The first use opens the store, which takes half of one."""
 
 
 def vault_of(config: VaultConfig, store: Store | None, clock: Clock) -> StoreVault | None:
@@ -66,6 +69,14 @@ class StoreVault:
         """Owners who had nothing there, and until when that is believed."""
 
     async def put(self, owner: Owner, entries: Mapping[str, bytes]) -> None:
+        async with _soon():
+            await self._put(owner, entries)
+
+    async def several(self, owner: Owner, names: Sequence[str]) -> dict[str, bytes]:
+        async with _soon():
+            return await self._several(owner, names)
+
+    async def _put(self, owner: Owner, entries: Mapping[str, bytes]) -> None:
         cipher = await self._ready()
         now = self._clock.time()
         holder = owner[0]
@@ -80,7 +91,7 @@ class StoreVault:
         await self._store.put(*records.values())
         self._empty.pop(holder, None)
 
-    async def several(self, owner: Owner, names: Sequence[str]) -> dict[str, bytes]:
+    async def _several(self, owner: Owner, names: Sequence[str]) -> dict[str, bytes]:
         holder = owner[0]
         if self._clock.now() < self._empty.get(holder, 0.0):
             return {}
@@ -139,6 +150,16 @@ class StoreVault:
         except (OSError, ValueError) as error:
             log.warning("the vault cannot be used: its key in %s: %s", config.key_file, error)
             raise StoreUnavailable(f"the vault has no key: {error}") from None
+
+
+@asynccontextmanager
+async def _soon() -> AsyncGenerator[None]:
+    """A conversation can go on without the vault; it does not wait for one that hangs."""
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            yield
+    except TimeoutError:
+        raise StoreUnavailable(f"the vault did not answer within {_PATIENCE:g} s") from None
 
 
 def _bound(holder: str, digest: bytes) -> bytes:
