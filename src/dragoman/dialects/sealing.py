@@ -20,8 +20,8 @@ Foreign = Callable[[str], bool]
 class Sealing(msgspec.Struct, frozen=True):
     """`marks`: one of these stands in every body and every event that holds sealed state. `values(data)`: the sealed values in
     the bytes of an answer, whole or some events of it. `without(body, foreign)`: the request body without those for which
-    `foreign` holds, every other member as it was, and how many were taken out; with none, the same bytes. `customary`: clients of this API send back what is
-    sealed, for the API asks for it."""
+    `foreign` holds, every other member as it was, and how many were taken out; with none, the same bytes. `customary`: clients
+    of this API send back what is sealed, for the API asks for it."""
 
     marks: tuple[bytes, ...]
     values: Callable[[bytes], list[str]]

@@ -13,7 +13,7 @@ Rules that every decoder keeps and every encoder may rely on:
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
@@ -79,6 +79,8 @@ class Finish(msgspec.Struct, gc=False):
     stop_sequence: str | None = None
     explanation: str | None = None
     choice: int = 0
+    ratings: list[Any] = []
+    """How safe the provider rated the answer, as Gemini puts it (`safetyRatings`)."""
 
 
 class Ping(msgspec.Struct, gc=False):

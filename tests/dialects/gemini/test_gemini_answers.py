@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from dragoman.dialects import EVERY
 from dragoman.dialects.base import Reply
 from dragoman.dialects.gemini import GEMINI, array_encoder, array_error, seals
 from dragoman.dialects.gemini.stream_encoder import PING
@@ -149,6 +150,29 @@ def test_a_blocked_prompt_is_a_refusal_with_its_reason() -> None:
     assert fold(streamed(body)).choices[0].finish.reason == "refusal"
     unnamed = whole({"promptFeedback": {"blockReason": "OTHER"}})
     assert unnamed.choices[0].finish.explanation == "The prompt was blocked (OTHER)."
+
+
+RATED = [{"category": "HARM_CATEGORY_HARASSMENT", "probability": "LOW", "probabilityScore": 0.25}]
+
+
+def test_how_safe_an_answer_was_rated_is_told_or_in_the_ledger() -> None:
+    rated = chunk({"text": "hi"}, finish="STOP", candidate={"safetyRatings": RATED})
+    response = whole(rated)
+    assert (
+        fold(streamed(chunk({"text": "h"}, candidate={"safetyRatings": RATED}), chunk({"text": "i"}, finish="STOP")))
+        == response
+    )
+    assert json.loads(GEMINI.encode_response(response, reply()))["candidates"][0]["safetyRatings"] == RATED
+    assert written(streamed(rated))[-1]["candidates"][0]["safetyRatings"] == RATED
+    for name, dialect in EVERY.items():
+        one, another = reply(), reply()
+        dialect.encode_response(response, one)
+        encoder = dialect.stream_encoder(another)
+        for event in streamed(rated):
+            encoder.feed(event)
+        told = [] if name == "gemini" else [("safety_ratings", "info")]
+        assert [(loss.path, loss.severity) for loss in one.ledger.losses] == told, name
+        assert [(loss.path, loss.severity) for loss in another.ledger.losses] == told, name
 
 
 def test_a_call_that_ends_with_stop_is_a_call() -> None:

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import msgspec
 
-from dragoman.dialects import lenient
+from dragoman.dialects import lenient, ratings
 from dragoman.dialects.base import Reply
 from dragoman.dialects.chat.citations import decode_citation, encode_citation
 from dragoman.dialects.chat.errors import decode_error
@@ -355,6 +355,7 @@ def refusal_of(finish: Finish, said: str | None) -> str | None:
 
 
 def finish_of(finish: Finish, refused: bool, reply: Reply) -> str:
+    ratings.unsaid(finish, reply.ledger)
     if finish.reason == "refusal" and refused:
         return "stop"
     if finish.reason == "pause":

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import msgspec
 
-from dragoman.dialects import lenient
+from dragoman.dialects import lenient, ratings
 from dragoman.dialects.base import Reply
 from dragoman.dialects.completions.logprobs import decode_logprobs, encode_logprobs
 from dragoman.dialects.openai_errors import decode_error
@@ -96,7 +96,7 @@ def encode_response(response: Response, reply: Reply) -> bytes:
     for number, choice in enumerate(response.choices or [Choice([], Finish("stop"))]):
         text = "".join(said for part in choice.parts if (said := said_of(part, reply)) is not None)
         characters += len(text)
-        paused(choice.finish, reply)
+        not_said_of(choice.finish, reply)
         written: Block = {
             "text": echoed + text,
             "index": number,
@@ -142,6 +142,7 @@ def said_of(part: Part, reply: Reply) -> str | None:
     return None
 
 
-def paused(finish: Finish, reply: Reply) -> None:
+def not_said_of(finish: Finish, reply: Reply) -> None:
+    ratings.unsaid(finish, reply.ledger)
     if finish.reason == "pause":
         reply.ledger.add(None, "finish_reason", "the provider paused a long turn; a completion cannot go on with it", "lost")

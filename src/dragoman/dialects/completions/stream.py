@@ -10,7 +10,7 @@ import msgspec
 from dragoman.dialects import lenient
 from dragoman.dialects.base import Reply
 from dragoman.dialects.completions.logprobs import decode_logprobs, encode_logprobs
-from dragoman.dialects.completions.response import FINISH_OF_REASON, echo_of, finish_of, is_broken, paused, said_of
+from dragoman.dialects.completions.response import FINISH_OF_REASON, echo_of, finish_of, is_broken, not_said_of, said_of
 from dragoman.dialects.openai_errors import decode_error, error_body
 from dragoman.dialects.openai_usage import decode_usage, encode_usage, estimated_usage
 from dragoman.errors import DragomanError, UpstreamGarbled
@@ -228,7 +228,7 @@ class StreamEncoder:
         if event.choice in self._finished:
             return out
         self._finished.add(event.choice)
-        paused(event, self._reply)
+        not_said_of(event, self._reply)
         last: dict[str, Any] = {"text": "", "index": event.choice, "logprobs": None}
         last["finish_reason"] = FINISH_OF_REASON[event.reason]
         if event.stop_sequence is not None:

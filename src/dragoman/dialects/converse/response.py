@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import msgspec
 
-from dragoman.dialects import freetext
+from dragoman.dialects import freetext, ratings
 from dragoman.dialects.base import Reply
 from dragoman.dialects.converse.decode_content import decode_cited, decode_reasoning
 from dragoman.dialects.converse.formats import image_format
@@ -152,6 +152,7 @@ def encode_response(response: Response, reply: Reply) -> bytes:
 
 
 def stop_fields(finish: Finish, reply: Reply, *, refused: bool) -> Block:
+    ratings.unsaid(finish, reply.ledger)
     fields: Block = {"stopReason": "content_filtered" if refused else STOP_OF_REASON[finish.reason]}
     asked = reply.request.extras.get("additionalModelResponseFieldPaths")
     if finish.stop_sequence is not None and isinstance(asked, list) and "/stop_sequence" in asked:

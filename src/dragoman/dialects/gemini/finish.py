@@ -87,6 +87,8 @@ def finish_fields(finish: Finish, *, refused: bool) -> Block:
     fields: Block = {"finishReason": WORD_OF[reason]}
     if finish.explanation and reason in {"refusal", "content_filter"}:
         fields["finishMessage"] = finish.explanation
+    if finish.ratings:
+        fields["safetyRatings"] = finish.ratings
     return fields
 
 

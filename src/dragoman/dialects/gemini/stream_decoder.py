@@ -157,7 +157,9 @@ class StreamDecoder:
             last = position == len(candidates) - 1
             reason = candidate.reason if self._blocked is None else "content_filter"
             told = candidate.explanation or self._blocked
-            events.append(Finish(reason, usage if last else None, explanation=told, choice=candidate.number))
+            events.append(
+                Finish(reason, usage if last else None, explanation=told, choice=candidate.number, ratings=candidate.ratings)
+            )
         return events
 
     def _fault(self, error: DragomanError) -> list[Event]:
@@ -172,6 +174,7 @@ class _Candidate:
         self.number = number
         self.word = ""
         self.explanation: str | None = None
+        self.ratings: list[Any] = []
         self._decoder = decoder
         self._live = ""
         self._at = -1
@@ -196,6 +199,8 @@ class _Candidate:
             self._write("text", parts[0]["text"], events)
             return
         self._probs = decode_logprobs(native) or self._probs
+        if isinstance(rated := native.get("safetyRatings"), list):
+            self.ratings = clean(rated)
         texts = {index: part["text"] for index, part in enumerate(parts) if _is_text(part)}
         found = self._citations(native, texts)
         last_text = max(texts, default=-1)

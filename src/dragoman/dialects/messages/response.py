@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from dragoman.dialects import freetext
+from dragoman.dialects import freetext, ratings
 from dragoman.dialects.base import Reply
 from dragoman.dialects.messages.decode_request import decode_citation
 from dragoman.errors import MalformedBody, UpstreamGarbled
@@ -162,7 +162,7 @@ def encode_response(response: Response, reply: Reply) -> bytes:
         {
             **message_head(response.id, response.model, reply),
             "content": content,
-            **stop_fields(choice.finish, refused=any(isinstance(part, Refusal) for part in choice.parts)),
+            **stop_fields(choice.finish, reply, refused=any(isinstance(part, Refusal) for part in choice.parts)),
             "usage": encode_usage(usage),
         }
     )
@@ -172,7 +172,8 @@ def message_head(answer_id: str, model: str, reply: Reply) -> Block:
     return {"id": answer_id or reply.fallback_id, "type": "message", "role": "assistant", "model": model or reply.model}
 
 
-def stop_fields(finish: Finish, *, refused: bool) -> Block:
+def stop_fields(finish: Finish, reply: Reply, *, refused: bool) -> Block:
+    ratings.unsaid(finish, reply.ledger)
     reason = "refusal" if refused else STOP_OF_REASON[finish.reason]
     fields: Block = {"stop_reason": reason, "stop_sequence": finish.stop_sequence}
     if reason == "refusal":

@@ -259,5 +259,7 @@ class StreamEncoder:
             out += self._close()
         out += self._promote()
         usage = event.usage or estimated_usage(self._reply, self._characters)
-        out += _event("message_delta", {"delta": stop_fields(event, refused=self._refused), "usage": encode_usage(usage)})
+        out += _event(
+            "message_delta", {"delta": stop_fields(event, self._reply, refused=self._refused), "usage": encode_usage(usage)}
+        )
         return out + _event("message_stop", {})

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import msgspec
 
+from dragoman.dialects import ratings
 from dragoman.dialects.base import Reply
 from dragoman.dialects.freetext import unwrapped
 from dragoman.dialects.responses.echo import Shell
@@ -131,8 +132,7 @@ def encode_response(response: Response, reply: Reply) -> bytes:
     writer = _Items(choice, shell.id, reply)
     status, incomplete = status_of(choice.finish, refused=writer.refused)
     usage = response.usage or estimated_usage(reply, writer.characters)
-    if choice.finish.reason == "pause":
-        pause_lost(reply)
+    finish_lost(choice.finish, reply)
     output = [_encode(item) for item in writer.items]
     return shell.body(status, output, usage=encode_usage(usage), incomplete=incomplete)
 
@@ -150,8 +150,10 @@ def status_of(finish: Finish, *, refused: bool) -> tuple[str, str | None]:
             return "completed", None
 
 
-def pause_lost(reply: Reply) -> None:
-    reply.ledger.add(None, "status", "the provider paused a long turn; Responses cannot go on with it", "lost")
+def finish_lost(finish: Finish, reply: Reply) -> None:
+    ratings.unsaid(finish, reply.ledger)
+    if finish.reason == "pause":
+        reply.ledger.add(None, "status", "the provider paused a long turn; Responses cannot go on with it", "lost")
 
 
 class _Items:

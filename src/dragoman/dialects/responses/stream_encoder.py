@@ -40,7 +40,7 @@ from dragoman.dialects.responses.output import (
     refusal_part,
     text_part,
 )
-from dragoman.dialects.responses.response import pause_lost, status_of
+from dragoman.dialects.responses.response import finish_lost, status_of
 from dragoman.dialects.responses.usage import encode_usage, estimated_usage
 from dragoman.errors import DragomanError
 from dragoman.ir.events import Cited, Close, Delta, Event, Fault, Finish, Open, Ping, Sealed, Start
@@ -407,8 +407,7 @@ class StreamEncoder:
             self._live = _Live(-1, Refusal(text=event.explanation))
             out += self._begin_with(self._live) + self._close(complete=True)
         status, incomplete = status_of(event, refused=self._refused)
-        if event.reason == "pause":
-            pause_lost(self._reply)
+        finish_lost(event, self._reply)
         out += self._end_message("completed" if incomplete is None else "incomplete")
         return out + self._terminal(status, incomplete, event.usage)
 
