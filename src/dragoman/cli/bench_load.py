@@ -158,7 +158,7 @@ class _Tickets:
 
 
 _REST = 0.05
-"""Seconds before the next request after one that failed: a server that is down need not be asked thousands of times a second."""
+"""Seconds before the next request after one that failed: whoever is down need not be asked thousands of times a second."""
 
 
 async def _connection(question: Question, transport: Transport | None, tickets: _Tickets, tally: Tally) -> None:
