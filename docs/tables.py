@@ -80,6 +80,7 @@ def _row(model: Model) -> str:
     return f"| {' | '.join([title, f'`{model.id}`', *sizes, *words, model.released])} |"
 
 
+README = ROOT / "README.md"
 SCORES_PAGE = ROOT / "docs" / "conformance.md"
 SCORES = ("dragoman", "litellm")
 """Results in docs/conformance/, in the order of their columns."""
@@ -91,18 +92,31 @@ def scores_page(text: str) -> str:
     return between(between(text, "scores", "\n".join(map(_score, reports))), "cases", _cases(reports))
 
 
-def _score(report: Report) -> str:
+def readme(text: str) -> str:
+    """The first page, with this gateway's own score."""
+    report = from_json((ROOT / "docs" / "conformance" / f"{SCORES[0]}.json").read_bytes())
+    told = (
+        f"{report.passed:,} of {report.total:,} checks pass. Rows are what the client speaks, columns what the provider speaks."
+    )
+    return between(text, "matrix", f"{_matrix(report)}\n\n{told}\n")
+
+
+def _matrix(report: Report) -> str:
     head = "| client | " + " | ".join(report.upstreams) + " |\n|---|" + "---|" * len(report.upstreams)
     rows = [
         f"| **{client}** | " + " | ".join(cell_text(report.cell(client, upstream)) for upstream in report.upstreams) + " |"
         for client in report.clients
     ]
+    return "\n".join([head, *rows])
+
+
+def _score(report: Report) -> str:
     judges = ", ".join(report.sdks)
     share = int(1000 * report.passed / report.total) / 10
     return (
         f"### {report.gateway}\n\n**{report.passed:,} of {report.total:,} checks ({share:g} %)**, "
         f"{len(report.cases) - len(report.failed)} of {len(report.cases)} cases everywhere; on {report.date}, by {judges}. "
-        f"Rows are what the client speaks, columns what the provider speaks.\n\n{head}\n" + "\n".join(rows) + "\n"
+        f"Rows are what the client speaks, columns what the provider speaks.\n\n{_matrix(report)}\n"
     )
 
 
@@ -130,7 +144,7 @@ def _issue(source: str) -> str:
 
 def main() -> int:
     stale = False
-    for path, made in ((PAGE, page), (MODELS_PAGE, models_page), (SCORES_PAGE, scores_page)):
+    for path, made in ((PAGE, page), (MODELS_PAGE, models_page), (SCORES_PAGE, scores_page), (README, readme)):
         old = path.read_text()
         new = made(old)
         stale = stale or old != new
