@@ -153,7 +153,6 @@ def _held(results: Results, name: str) -> list[str]:
     columns: list[tuple[str, Cell]] = [
         ("events delivered", lambda numbers, _: _percent(numbers.middle(name, "delivered")) + _marked(numbers, name)),
         ("delay p50 / p99, ms", _delay(name)),
-        ("CPU us per event", _per_event(name)),
         ("memory per open stream, kB", lambda numbers, _: _plain(numbers.middle(name, "stream_kb"))),
         ("of its core", lambda numbers, _: _percent(numbers.middle(name, "busy"), 0)),
     ]

@@ -161,23 +161,33 @@ def _turn_seconds(mine: list[Suite], seconds: float) -> float:
 
 def _turn(bench: Bench, contestant: Contestant, mine: list[Suite], number: int, core: int | None, upstreams: Upstreams) -> Turn:
     turn = Turn(contestant=contestant.name, round=number)
+    held = [suite for suite in mine if suite.kind == "held"]
+    together = [suite for suite in mine if suite.kind != "held"]
+    # Streams held open are measured in a process that has seen nothing else: memory that others freed would hide theirs.
+    for lot in [together, *([suite] for suite in held)]:
+        if lot:
+            _lot(bench, contestant, lot, turn, core, upstreams)
+    return turn
+
+
+def _lot(bench: Bench, contestant: Contestant, lot: list[Suite], turn: Turn, core: int | None, upstreams: Upstreams) -> None:
+    """Some suites over one process."""
     try:
         with contestants.running(contestant, core, upstreams) as running:
-            if running.pid:
+            if running.pid and turn.started is None:
                 turn.started = running.started
                 turn.memory_idle = suites.settled(running)
-            for suite in mine:
+            for suite in lot:
                 try:
                     turn.measured[suite.name] = measured = suites.measure(bench, suite, running)
                 except Failed as error:
                     _wrong(turn, f"{suite.name}: {error}")
                 else:
-                    _say(number, contestant, suite, measured)
-            if running.pid:
+                    _say(turn.round, contestant, suite, measured)
+            if running.pid and turn.memory_after is None:
                 turn.memory_after = suites.settled(running)
     except (Failed, generator.Broken, OSError) as error:
         _wrong(turn, str(error))
-    return turn
 
 
 def _wrong(turn: Turn, sentence: str) -> None:

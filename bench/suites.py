@@ -150,7 +150,7 @@ def expected_seconds(suite: Suite, seconds: float) -> float:
         case "paced":
             return 1.7
         case "held":
-            return _ramp(suite) + HELD_SECONDS + 1.0
+            return _ramp(suite) + HELD_SECONDS + 2.5
         case "latency":
             return 2 * len(LATENCIES) * seconds + 0.2
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import json
 import shutil
 import subprocess
 import sys
@@ -38,7 +39,7 @@ def install(name: str) -> bool:
         print(f"{name}: is there ({', '.join(wanted)})")
         return True
     print(f"{name}: installing {', '.join(wanted)} ...", flush=True)
-    wrong = _with_pip(folder, wanted) if name in PYTHON else _with_npm(folder, wanted)
+    wrong = _with_pip(folder, wanted) if name in PYTHON else _with_npm(folder, wanted, getattr(module, "OVERRIDES", {}))
     if wrong:
         print(f"{name}: could not be had: {wrong}", file=sys.stderr, flush=True)
         return False
@@ -53,11 +54,12 @@ def _with_pip(folder: Path, wanted: tuple[str, ...]) -> str:
     return _run([str(python), "-m", "pip", "--disable-pip-version-check", "install", "-q", *wanted])
 
 
-def _with_npm(folder: Path, wanted: tuple[str, ...]) -> str:
+def _with_npm(folder: Path, wanted: tuple[str, ...], overrides: dict[str, str]) -> str:
     npm = shutil.which("npm")
     if npm is None:
         return "there is no npm (install Node.js)"
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "package.json").write_text(json.dumps({"private": True, "overrides": overrides}))
     return _run([npm, "install", "--prefix", str(folder), "--no-audit", "--no-fund", "--loglevel=error", *wanted])
 
 

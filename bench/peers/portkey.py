@@ -1,5 +1,6 @@
 """Portkey's gateway, its public edition: Node.js, one process. It has no client keys: whoever reaches it names the provider,
-the provider's address and its key in headers."""
+the provider's address and its key in headers. With the newest version of a package that it asks for, its streams fail,
+so it gets the oldest that it allows."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from bench.contestant import NOT_INSTALLED, Contestant, Launch, Upstreams, insta
 from bench.exchanges import Upstream
 
 PACKAGES = ("@portkey-ai/gateway@1.15.2",)
+OVERRIDES = {"@hono/node-server": "1.3.3"}
 
 
 def contestant() -> Contestant:

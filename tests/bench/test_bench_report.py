@@ -155,4 +155,5 @@ def test_streams_held_open_say_what_arrived_and_what_each_takes() -> None:
     held = Measured(delivered=1.0, event_us=25.0, stream_kb=9.44, busy=0.31, histograms=times(delay=2.0))
     text = report(results(turn("ours", 1, streams_5000=held)))
     assert "an event of each every 500 ms (10,000 a second in all):" in text
-    assert "| ours | 100.00% | 2.01 / 2.01 | 25.0 | 9.4 | 31% |" in text or "| ours | 100.00% | 2.00" in text
+    (line,) = [line for line in text.splitlines() if line.startswith("| ours | 100.00%")]
+    assert line.endswith("| 9.4 | 31% |")
