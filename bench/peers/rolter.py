@@ -1,5 +1,5 @@
-"""rolter: Rust. A virtual key is checked; its log is for errors. Of many streams that begin at once it refuses some: 429, "provider
-queue full"."""
+"""rolter: Rust. A virtual key is checked; its log is for errors. Of many streams that begin at once it refuses some
+(429, "provider queue full")."""
 
 from __future__ import annotations
 
