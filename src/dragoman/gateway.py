@@ -21,7 +21,7 @@ from __future__ import annotations
 import logging
 import re
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Literal
 from urllib.parse import parse_qsl
 
@@ -33,7 +33,7 @@ from dragoman.envelopes import enclosing
 from dragoman.errors import BodyTooLarge, DragomanError, Internal, MalformedBody, UnknownModel, UnknownRoute
 from dragoman.explain import Pricing, embedding, explaining, inference
 from dragoman.flow.access import KeyRing
-from dragoman.flow.call import Core, Report
+from dragoman.flow.call import Core, Regular, Report
 from dragoman.flow.counting import count
 from dragoman.flow.embedding import embed
 from dragoman.flow.envelope import Caller, brings_own
@@ -41,7 +41,7 @@ from dragoman.flow.passing import forward
 from dragoman.flow.several import each
 from dragoman.flow.surface import PATHS as SURFACE
 from dragoman.flow.surface import asking, serve
-from dragoman.pipeline import Work, attend, infer
+from dragoman.pipeline import Work, attend, infer, regular
 from dragoman.route.target import PassThrough
 from dragoman.stored.service import Stored
 from dragoman.wire.http import Inbound, Outbound, RawHeaders
@@ -105,10 +105,15 @@ class Gateway:
         self._works |= {path.removeprefix("/v1"): work for path, work in self._works.items()}
 
     async def handle(self, inbound: Inbound, out: Outbound) -> None:
+        known: _Known | None = inbound.same.get(self) if inbound.same is not None else None
         path = inbound.path.rstrip("/") or "/"
-        envelope = None if path in self._works else enclosing(inbound)
+        envelope = None if known is not None or path in self._works else enclosing(inbound)
         watched = _Watched(out if envelope is None else envelope.close(out, self.core.clock))
         try:
+            if known is not None:
+                # Its head has been let in before, and led to the same work.
+                await self._attend(known, inbound, watched)
+                return
             if inbound.method == "POST" and _EXPLAIN.match(path):
                 inbound, found = self._explained(path, inbound)
                 envelope = enclosing(inbound)
@@ -116,7 +121,10 @@ class Gateway:
                 found = self._asked(path, inbound)
             if found is not None:
                 dialect, work = found
+                asked = inbound
                 inbound, caller = self.site.keys.admit(_unpacked(inbound, self.site.max_body))
+                if inbound is asked and inbound.same is not None and envelope is None and path in self._works:
+                    inbound.same[self] = _Known(dialect, work, regular(inbound, caller))
                 if envelope is not None:
                     # Its credentials are those of its cloud, and no business of a provider's.
                     inbound, caller = envelope.open(inbound), caller.elsewhere()
@@ -130,6 +138,12 @@ class Gateway:
             log.exception("a fault in the gateway on %s %s", inbound.method, inbound.path)
             await self.refuse(inbound, watched, Internal("the gateway failed; its log says why"))
 
+    def _attend(self, known: _Known, inbound: Inbound, out: Outbound) -> Awaitable[None]:
+        caller, work, dialect = known.regular.caller, known.work, known.dialect
+        return attend(
+            work, self.core, dialect, inbound=inbound, caller=caller, out=out, request_id=self._new_id(), known=known.regular
+        )
+
     def owns(self, inbound: Inbound) -> bool:
         """Whether a request is the gateway's to answer: by its path, whatever the method."""
         path = inbound.path.rstrip("/")
@@ -138,6 +152,8 @@ class Gateway:
     def screen(self, inbound: Inbound) -> DragomanError | None:
         """The key is in the head: nobody need wait for the body of a stranger's request, not even where none is asked for
         a key (a body has no business there)."""
+        if inbound.same is not None and self in inbound.same:
+            return None
         try:
             self.site.keys.admit(inbound)
         except DragomanError as error:
@@ -336,6 +352,14 @@ class Gateway:
         }
 
 
+class _Known(msgspec.Struct):
+    """What a head asks for, and who asks."""
+
+    dialect: Dialect
+    work: Work
+    regular: Regular
+
+
 class _Watched:
     """An `Outbound` that remembers whether anything was sent."""
 
@@ -345,15 +369,17 @@ class _Watched:
         self._out = out
         self.started = False
 
-    async def start(self, status: int, headers: Any) -> None:
+    # No coroutines of its own: they would cost at every event.
+
+    def start(self, status: int, headers: Any) -> Awaitable[None]:
         self.started = True
-        await self._out.start(status, headers)
+        return self._out.start(status, headers)
 
-    async def write(self, data: bytes) -> None:
-        await self._out.write(data)
+    def write(self, data: bytes) -> Awaitable[None]:
+        return self._out.write(data)
 
-    async def finish(self, data: bytes = b"") -> None:
-        await self._out.finish(data)
+    def finish(self, data: bytes = b"") -> Awaitable[None]:
+        return self._out.finish(data)
 
     def bound(self, seconds: float) -> None:
         self._out.bound(seconds)

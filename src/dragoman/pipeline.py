@@ -19,10 +19,10 @@ from typing import TypeAlias
 from dragoman.dialects.base import Dialect
 from dragoman.errors import DragomanError, UpstreamGarbled
 from dragoman.flow.answer import Answer
-from dragoman.flow.call import Call, Core, Report, Sent, Verbatim, body_of, head_of, reply_for
+from dragoman.flow.call import Call, Core, Regular, Report, Sent, Verbatim, body_of, head_of, reply_for
 from dragoman.flow.continuity import witness_of
 from dragoman.flow.envelope import Caller, response_headers
-from dragoman.flow.prepare import addressed, begin, body_for, fitted, refuse_losses, way
+from dragoman.flow.prepare import addressed, asks_strictly, begin, body_for, fitted, refuse_losses, way
 from dragoman.flow.streams import relay, translate
 from dragoman.flow.tries import notes, tried, unreadable
 from dragoman.ir.events import Event, Response, fold, unfold
@@ -45,24 +45,40 @@ Work: TypeAlias = Callable[[Call], Awaitable[None]]
 """What is done for a request: `infer`, or `count` of `flow/counting.py`. Raises what the caller is still to be told."""
 
 
-async def attend(
-    work: Work, core: Core, dialect: Dialect, *, inbound: Inbound, caller: Caller, out: Outbound, request_id: str
-) -> None:
-    """Do the work of one request, answer in its own dialect whatever happens, and say how it went."""
+def regular(inbound: Inbound, caller: Caller) -> Regular:
+    """What follows from the head of a request."""
     session = {_SESSION_HEADERS[name]: value.decode("latin-1") for name, value in inbound.headers if name in _SESSION_HEADERS}
+    return Regular(caller, session, asks_strictly(inbound))
+
+
+async def attend(
+    work: Work,
+    core: Core,
+    dialect: Dialect,
+    *,
+    inbound: Inbound,
+    caller: Caller,
+    out: Outbound,
+    request_id: str,
+    known: Regular | None = None,
+) -> None:
+    """Do the work of one request, answer in its own dialect whatever happens, and say how it went. `known`: what follows from
+    its head, where that is kept for others with the same."""
     report = Report(
         request_id=request_id,
         dialect=dialect.name,
         caller=caller,
         started=core.clock.now(),
         path=inbound.path,
-        session=session,
+        session=(known or regular(inbound, caller)).session,
     )
     answer = Answer(out, dialect, request_id, core.clock)
     unfinished = _CLIENT_LEFT
     try:
         try:
-            await work(Call(core, dialect, inbound, answer, report))
+            call = Call(core, dialect, inbound, answer, report)
+            call.regular = known
+            await work(call)
         except DragomanError as error:
             report.error = error.bare()
         if isinstance(report.error, Verbatim) and not answer.begun:
@@ -89,10 +105,12 @@ async def _attempt(call: Call, attempt: Attempt) -> Outcome:
     upstream, verbatim = way(call, endpoint)
     report.provider, report.target, report.upstream_dialect = endpoint.provider, endpoint.model, upstream.name
     report.tier = "verbatim" if verbatim else "translated"
+    if call.regular is not None:
+        call.regular.translated = not verbatim
     report.usage = None
     report.ledger = ledger = Ledger()
     request = await fitted(call, endpoint, upstream, ledger) if not verbatim and call.has_attachments() else None
-    if not verbatim and call.core.continuity is not None:
+    if not verbatim and call.core.continuity is not None and call.core.continuity.may_recall(call):
         request = await call.core.continuity.recall(call, endpoint, upstream, request)
     body = body_for(call, endpoint, upstream, ledger, verbatim=verbatim, request=request)
     refuse_losses(call, endpoint, ledger)
@@ -139,7 +157,7 @@ async def _whole(call: Call, sent: Sent) -> Outcome:
         return Outcome(sent.refusal(0, body))
     call.report.first_byte = call.core.clock.now()
     if sent.verbatim and not call.answer.begun:
-        if not body.lstrip().startswith(b"{"):
+        if body[:1] != b"{" and not body.lstrip().startswith(b"{"):
             return Outcome(UpstreamGarbled(f"the answer is not a JSON object: {body[:80].decode('utf-8', 'replace')!r}"))
         call.report.usage = sent.upstream.usage_of(body, b"")
         witness = witness_of(call, sent.upstream, sent.endpoint)

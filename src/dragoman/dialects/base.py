@@ -171,7 +171,7 @@ class Way(msgspec.Struct, frozen=True):
     dialect: Dialect
 
 
-def _asked_in_body(inbound: Inbound) -> Peek:
+def asked_in_body(inbound: Inbound) -> Peek:
     return peek(inbound.body)
 
 
@@ -224,7 +224,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     stream_type: bytes = b"text/event-stream; charset=utf-8"
     framing: Framing = SSE
     locate: Callable[[Inbound], Way | None] | None = None
-    asked: Callable[[Inbound], Peek] = _asked_in_body
+    asked: Callable[[Inbound], Peek] = asked_in_body
     renamed: Callable[[bytes, str], bytes] = swap_model
     address: Callable[[str, str, bool], str] = _as_it_is
     counting: Counting | None = None

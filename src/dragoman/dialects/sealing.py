@@ -29,7 +29,11 @@ class Sealing(msgspec.Struct, frozen=True):
     customary: bool = True
 
     def marked(self, data: bytes) -> bool:
-        return any(mark in data for mark in self.marks)
+        # Asked of every body. For `in`, bytes are first taken for a number, which costs more than the search.
+        for mark in self.marks:  # noqa: SIM110  a generator is twice the price
+            if data.find(mark) >= 0:
+                return True
+        return False
 
 
 def values_of(pattern: re.Pattern[bytes]) -> Callable[[bytes], list[str]]:

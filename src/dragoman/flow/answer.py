@@ -79,7 +79,7 @@ class Answer:
             self.begun = True
             self.status = status
             said = {name for name, _ in headers}
-            await self._out.start(status, [*headers, *(pair for pair in self.headers if pair[0] not in said)])
+            await self._out.start(status, headers + [pair for pair in self.headers if pair[0] not in said])
 
     async def whole(self, status: int, headers: RawHeaders, body: bytes) -> None:
         """A complete answer in one piece."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import msgspec
 
-from dragoman.dialects.base import Dialect, Reply
+from dragoman.dialects.base import Dialect, Reply, asked_in_body
 from dragoman.errors import DragomanError, MalformedBody, UpstreamError, UpstreamGarbled, UpstreamRefused, UpstreamTimeout
 from dragoman.flow.answer import Answer
 from dragoman.flow.attachments import Attachments, Fetcher, Reader
@@ -109,6 +109,19 @@ class Kept(Protocol):
         ...
 
 
+class Regular(msgspec.Struct):
+    """What follows from a request's head alone, for the next one with the same head. `session` as in `Report`; `strict`: a
+    header asks for it. `ways`: the URL, the headers and whether the credential is the gateway's own, of each endpoint (whose
+    identity is the key, so it is held here too) in each dialect, for streams and others, verbatim or not, first or not."""
+
+    caller: Caller
+    session: dict[str, str]
+    strict: bool
+    translated: bool = False
+    """The last request with this head was."""
+    ways: dict[tuple[int, str, bool, bool, bool], tuple[Endpoint, str, RawHeaders, bool]] = {}
+
+
 class Call:
     """One request under way."""
 
@@ -127,6 +140,7 @@ class Call:
         "model",
         "names",
         "recalled",
+        "regular",
         "report",
         "stream",
         "strict",
@@ -140,6 +154,8 @@ class Call:
         self.answer = answer
         self.report = report
         self.model = ""
+        self.regular: Regular | None = None
+        """What is known of its head; None: it comes alone."""
         self.recalled: dict[int, Turn] | None = None
         """What the vault held of earlier answers, by the position of the message; None: it has not been asked."""
         self.stripped = False
@@ -161,8 +177,17 @@ class Call:
     def seen(self) -> Peek:
         """What can be known of the body without reading all of it. Raises `MalformedBody`."""
         if self._seen is None:
-            self._seen = self.dialect.asked(self.inbound)
+            expected = self.regular is not None and self.regular.translated and self.dialect.asked is asked_in_body
+            self._seen = (self._read() if expected else None) or self.dialect.asked(self.inbound)
         return self._seen
+
+    def _read(self) -> Peek | None:
+        """The same of a body that will be needed in the hub, as far as can be told beforehand: one pass over it is enough."""
+        try:
+            self._decoded = self.dialect.decode_request(self.inbound.body)
+        except MalformedBody:
+            return None  # who looks at less of it may find less wrong
+        return Peek(self._decoded.model, self._decoded.stream)
 
     def route(self) -> Route:
         """Where the body wants to go. Raises `MalformedBody` and `UnknownModel`."""

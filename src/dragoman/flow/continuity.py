@@ -137,6 +137,16 @@ class Continuity:
                 None, None, f"the sealed state of this answer is not kept for the next turn: {error.message}", "degraded"
             )
 
+    def may_recall(self, call: Call) -> bool:
+        """Whether anything can have been kept for this conversation: asked of every request that is translated, so it is quick,
+        and nobody's words are read."""
+        if self.vault is None or call.dialect.sealing is None:
+            return False
+        for message in call.request().messages:
+            if message.role == "assistant":
+                return not self.vault.is_empty(_owner(call))
+        return False
+
     async def recall(self, call: Call, endpoint: Endpoint, upstream: Dialect, request: Request | None) -> Request | None:
         """The request with what this endpoint's provider sealed in earlier answers, where the client has sent them back
         without. `request`: what has been made of it so far."""

@@ -18,6 +18,7 @@ from dragoman.wire.http import HOP_BY_HOP, Head, Inbound, RawHeaders
 
 CREDENTIAL_HEADERS = frozenset({b"authorization", b"x-api-key", b"x-goog-api-key", b"api-key"})
 _OWN = b"x-dragoman-"
+_OWN_LENGTH = len(_OWN)
 OWN_KEY_HEADER = _OWN + b"key"
 USER_AGENT = b"dragoman/" + __version__.encode()
 
@@ -29,6 +30,7 @@ _NOT_FORWARDED = (
     # Parts of an AWS signature, which was made for the gateway's address; the token is half a key.
     | {b"x-amz-date", b"x-amz-content-sha256", b"x-amz-security-token"}
 )
+_SAID_ANEW = HOP_BY_HOP | {b"content-length"}
 _CODINGS = frozenset({b"accept-encoding", b"content-encoding"})
 
 
@@ -118,28 +120,18 @@ def passed_headers(inbound: Inbound, target: PassThrough, caller: Caller) -> tup
 
 
 def forwarded(inbound: Inbound) -> RawHeaders:
-    dropped = _named_by_connection(inbound.headers)
-    return [
-        (name, value)
-        for name, value in inbound.headers
-        if name not in _NOT_FORWARDED and name not in dropped and not name.startswith(_OWN)
-    ]
+    return _without(inbound.headers, _NOT_FORWARDED)
 
 
 def passed_back(head: Head) -> RawHeaders:
     """The headers of a provider's answer for the caller: all but those about the connection, and those that another
     gateway of this kind has put there."""
-    dropped = _named_by_connection(head.headers)
-    return [
-        (name, value)
-        for name, value in head.headers
-        if name not in HOP_BY_HOP and name not in dropped and not name.startswith(_OWN)
-    ]
+    return _without(head.headers, HOP_BY_HOP)
 
 
 def response_headers(head: Head, *, stream: bool = False) -> RawHeaders:
     """The same without the length, which is said anew (a stream may grow by a ping)."""
-    headers = [pair for pair in passed_back(head) if pair[0] != b"content-length"]
+    headers = _without(head.headers, _SAID_ANEW)
     if stream and head.get(b"x-accel-buffering") is None:
         headers.append((b"x-accel-buffering", b"no"))
     return headers
@@ -152,7 +144,14 @@ def without_key(query: bytes) -> bytes:
     return b"&".join(field for field in query.split(b"&") if not field.startswith(b"key="))
 
 
-def _named_by_connection(headers: RawHeaders) -> frozenset[bytes]:
-    """RFC 9110, 7.6.1: `Connection` names further headers that end here."""
-    named = [item.strip().lower() for name, value in headers if name == b"connection" for item in value.split(b",")]
-    return frozenset(named)
+def _without(headers: RawHeaders, dropped: frozenset[bytes]) -> RawHeaders:
+    """All but these, those of a gateway of this kind, and those that `Connection` names (RFC 9110, 7.6.1)."""
+    kept: RawHeaders = []
+    named: set[bytes] | None = None
+    for pair in headers:
+        name = pair[0]
+        if name == b"connection":
+            named = {item.strip().lower() for item in pair[1].split(b",")} | (named or set())
+        if name not in dropped and name[:_OWN_LENGTH] != _OWN:
+            kept.append(pair)
+    return kept if named is None else [pair for pair in kept if pair[0] not in named]

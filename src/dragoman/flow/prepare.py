@@ -19,23 +19,29 @@ from dragoman.ir.losses import Ledger
 from dragoman.ir.names import fit
 from dragoman.ir.request import Request
 from dragoman.route.target import Endpoint
-from dragoman.wire.http import RawHeaders
+from dragoman.wire.http import Inbound, RawHeaders, SettledHeaders
 
 _YES = frozenset({b"true", b"1", b"yes", b"on"})
 _MOST_LOSSES_SAID = 20
+_MOST_WAYS = 16
 
 
 def begin(call: Call) -> list[Endpoint]:
     """The endpoints that are tried, in order. Raises `MalformedBody` and `UnknownModel`."""
     route = call.route()
-    call.strict = route.strict or (call.inbound.header(b"x-dragoman-strict") or b"").lower() in _YES
-    patience = max(endpoint.timeouts.total for endpoint in route.endpoints)
+    call.strict = route.strict or (call.regular.strict if call.regular is not None else asks_strictly(call.inbound))
+    several = len(route.endpoints) > 1
+    patience = max([one.timeouts.total for one in route.endpoints]) if several else route.endpoints[0].timeouts.total
     call.deadline = call.report.started + patience
     call.answer.bound(patience)
     call.first = route.endpoints[0].provider
     # Several keys of one provider are no choice where the caller brings its own.
     endpoints = [one for one in route.endpoints if one.key == 1 or not brings_own(one, call.report.caller)]
     return endpoints if call.kept is None else call.kept.among(endpoints)
+
+
+def asks_strictly(inbound: Inbound) -> bool:
+    return (inbound.header(b"x-dragoman-strict") or b"").lower() in _YES
 
 
 def way(call: Call, endpoint: Endpoint) -> tuple[Dialect, bool]:
@@ -92,8 +98,19 @@ def addressed(call: Call, endpoint: Endpoint, upstream: Dialect, *, verbatim: bo
     accept = upstream.framing.accept
     # What is more than its body says is still in the caller's dialect, and its headers and keys are the provider's too.
     spoken = verbatim or (call.kept is not None and upstream is call.dialect)
+    # Worked out once for all requests with the same head that go the same way.
+    key = (id(endpoint), upstream.name, call.stream, spoken, first)
+    ways = call.regular.ways if call.regular is not None else None
+    if ways is not None and (known := ways.get(key)) is not None:
+        return known[1:]
     headers, own_key = request_headers(call.inbound, endpoint, call.report.caller, verbatim=spoken, first=first, accept=accept)
-    return url_for(call, endpoint, upstream, own_key=own_key), headers, own_key
+    url = url_for(call, endpoint, upstream, own_key=own_key)
+    if ways is not None:
+        headers = SettledHeaders(headers)
+        if len(ways) >= _MOST_WAYS:
+            ways.clear()
+        ways[key] = endpoint, url, headers, own_key
+    return url, headers, own_key
 
 
 def url_for(call: Call, endpoint: Endpoint, upstream: Dialect, *, own_key: bool) -> str:
@@ -107,6 +124,8 @@ def url_for(call: Call, endpoint: Endpoint, upstream: Dialect, *, own_key: bool)
 
 def joined(url: str, query: str) -> str:
     """The URL with what the query says beside it. A field that stands in the URL already counts once."""
+    if not query:
+        return url
     said = set(url.partition("?")[2].split("&"))
     more = "&".join(field for field in query.split("&") if field and field not in said)
     return f"{url}{'&' if '?' in url else '?'}{more}" if more else url

@@ -8,6 +8,7 @@ asked       one question, one whole answer
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import lru_cache
 from typing import TypeAlias
 
 from dragoman.dialects.base import Dialect
@@ -66,18 +67,22 @@ async def _without_seals(call: Call, attempt: Attempt, one: Try, first: Dragoman
 def notes(request_id: str, attempt: Attempt, ledger: Ledger, *, verbatim: bool) -> RawHeaders:
     """The gateway's own headers on the answer."""
     told = request_id.encode()
-    found = [
-        (b"x-dragoman-request-id", told),
-        (b"x-dragoman-provider", _printable(attempt.endpoint.provider)),
-        (b"x-dragoman-model", _printable(attempt.endpoint.model)),
-        (b"x-dragoman-attempts", b"%d" % attempt.number),
-    ]
+    found = [(b"x-dragoman-request-id", told), *_notes_of(attempt.endpoint.provider, attempt.endpoint.model, attempt.number)]
     if not verbatim:
         # Both customary names of a request's id: each client logs its own.
         found += [(b"request-id", told), (b"x-request-id", told)]
     if ledger.losses:
         found.append((b"x-dragoman-losses", ledger.header().encode()))
     return found
+
+
+@lru_cache(256)
+def _notes_of(provider: str, model: str, number: int) -> tuple[tuple[bytes, bytes], ...]:
+    return (
+        (b"x-dragoman-provider", _printable(provider)),
+        (b"x-dragoman-model", _printable(model)),
+        (b"x-dragoman-attempts", b"%d" % number),
+    )
 
 
 def _printable(text: str) -> bytes:

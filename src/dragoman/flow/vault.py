@@ -12,6 +12,10 @@ Owner = tuple[str, bytes]
 class Vault(Protocol):
     """Names are texts of any length; they do not leave the process as they are. Both raise `StoreUnavailable`."""
 
+    def is_empty(self, owner: Owner) -> bool:
+        """Whether it is known at once that nothing of this owner's is there. False says nothing."""
+        ...
+
     async def put(self, owner: Owner, entries: Mapping[str, bytes]) -> None:
         """Safe on the disk when it returns. An entry of the same name is replaced."""
         ...

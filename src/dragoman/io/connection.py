@@ -40,6 +40,7 @@ JOIN_LIMIT = 16 * 1024
 _TIMER_SLACK = 0.001
 
 _KEPT_FOR = re.compile(rb"(?i)\btimeout\s*=\s*(\d{1,6})(?!\d)")
+_SPACE = 32
 _TRUSTED_PART = 0.8
 _HANGUPS = (ConnectionResetError, BrokenPipeError, ConnectionAbortedError)
 
@@ -283,7 +284,9 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self.head is None:  # otherwise it is a trailer
-            self._headers.append((name.lower(), value.rstrip(b" \t")))
+            if value and value[-1] <= _SPACE:
+                value = value.rstrip(b" \t")
+            self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         parser = self._parser

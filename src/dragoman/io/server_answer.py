@@ -24,6 +24,8 @@ _GRACE = 1.0
 """Seconds that whoever makes an answer gets to end it in before."""
 _FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection", b"keep-alive"})
 _BODILESS = frozenset({204, 304})
+_END = (b"", b"")
+_colon = b": ".join
 _CHUNKED, _LENGTH, _UNTIL_CLOSE, _NOTHING = range(4)
 
 
@@ -144,40 +146,42 @@ class ServerAnswer:
     # Its own affairs
 
     def _encoded(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-        lines = [STATUS_LINES[status]]
+        lines: list[bytes] = []
         length: bytes | None = None
         close = self._connection.is_last
-        for name, value in headers:
-            low = name.lower()
-            if low in _FRAMING:
-                if low == b"content-length":
+        for pair in headers:
+            name, value = pair
+            if name in _FRAMING:
+                if name == b"content-length":
                     length = value
-                elif low == b"connection" and b"close" in value.lower():
+                elif name == b"connection" and b"close" in value.lower():
                     close = True
                 continue
-            lines.append(b"%b: %b\r\n" % (low, value))
+            lines.append(_colon(pair))
         if self._is_head or status in _BODILESS:
             self._framing = _NOTHING
             if length is not None and status != 204:
-                lines.append(b"content-length: %d\r\n" % int(length))
+                lines.append(b"content-length: %d" % int(length))
         elif length is not None:
             self._framing = _LENGTH
             self._left = int(length)
-            lines.append(b"content-length: %d\r\n" % self._left)
+            lines.append(b"content-length: %d" % self._left)
         elif self.is_old:
             self._framing = _UNTIL_CLOSE
             close = True
         else:
             self._framing = _CHUNKED
-            lines.append(b"transfer-encoding: chunked\r\n")
+            lines.append(b"transfer-encoding: chunked")
         if close:
             self._close = True
-            lines.append(b"connection: close\r\n")
-        block = b"".join(lines)
+            lines.append(b"connection: close")
+        lines += _END
+        block = b"\r\n".join(lines)
         # One pass over the whole instead of one for each field: as many line ends as lines, and no others.
-        if block.count(b"\n") != len(lines) or block.count(b"\r") != len(lines) or b"\0" in block:
+        ends = len(lines) - 1
+        if block.count(b"\n") != ends or block.count(b"\r") != ends or block.find(b"\0") >= 0:
             raise ValueError("a header of the answer holds a line break or NUL")
-        return block + b"\r\n"
+        return STATUS_LINES[status] + block
 
     def _count(self, data: bytes) -> None:
         self._left -= len(data)

@@ -166,11 +166,17 @@ class ServerConnection(RequestReader):
         self._timer = self.loop.call_at(now + shared.pace, self._tick)
 
     def data_received(self, data: bytes) -> None:
-        if self._phase == IDLE and len(data) <= self._small and data.count(END) <= 1:
+        if self._phase == IDLE and self._known is not None and (start := self._recognise(data)):
+            self._more_again(data[start:])
+            if self._phase == BODY:
+                self._wait_for_more(from_start=False)
+        elif self._phase == IDLE and len(data) <= self._small and data.count(END) <= 1:
             # The usual case: one request in one piece, without a second pass over it.
             self._phase = HEAD
             self._parse(data)
-            if self._phase != BUSY or self._begun:
+            if self._phase == BUSY and not self._begun:
+                self._remember(data[: data.find(END) + 4])
+            else:
                 self._tail = data[-3:]
                 self._framing = len(data)
                 self._wait_for_more(from_start=True)
@@ -221,6 +227,10 @@ class ServerConnection(RequestReader):
                 return
             if phase == BODY and self._left >= 0:
                 stop = min(end, at + self._left)
+                if self._is_again:
+                    self._more_again(data if stop - at == end else bytes(view[at:stop]))
+                    at = stop
+                    continue
             else:
                 stop = self._cut(data, at)
                 if phase == IDLE:
@@ -236,6 +246,8 @@ class ServerConnection(RequestReader):
             if self._phase == BODY and self._framing > self._limits.head_size:
                 self._too_much_framing()
                 return
+            if phase == IDLE and self._phase == BODY:
+                self._remember(data[at:stop])
             at = stop
         if self._phase != BUSY:
             self._wait_for_more(from_start=fresh)

@@ -85,7 +85,7 @@ class MountedExchange:
         match message["type"]:
             case "http.response.start":
                 self.expects = False  # too late to ask for the body
-                await answer.start(message["status"], message.get("headers", ()))
+                await answer.start(message["status"], [(name.lower(), value) for name, value in message.get("headers", ())])
             case "http.response.body":
                 body = bytes(message.get("body", b""))
                 if message.get("more_body", False):

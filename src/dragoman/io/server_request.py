@@ -15,6 +15,7 @@ import httptools
 
 from dragoman.errors import BodyTooLarge, DragomanError
 from dragoman.io.handler import Handler
+from dragoman.io.server_head import KnownHead, known_head
 from dragoman.io.server_limits import ServerLimits
 from dragoman.io.server_mounted import MountedExchange
 from dragoman.wire.http import Inbound, RawHeaders
@@ -25,6 +26,8 @@ IDLE, HEAD, BODY, BUSY, LEAVING, CLOSED = range(6)
 END = b"\r\n\r\n"
 _MANY = 512
 """Pieces of a body beyond this many are joined: each is an object, and a chunk may hold one byte."""
+_NEW_HEADS = 4
+"""After so many heads in a row that were not like the one before, no more are remembered."""
 _SPECIAL = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect", b"upgrade"})
 
 
@@ -58,13 +61,16 @@ class RequestReader(asyncio.Protocol):
         "_has_mount",
         "_headers",
         "_hosts",
+        "_is_again",
         "_is_old",
         "_keep",
+        "_known",
         "_left",
         "_length",
         "_limits",
         "_method",
         "_mounted",
+        "_new_heads",
         "_parser",
         "_phase",
         "_pieces",
@@ -103,6 +109,12 @@ class RequestReader(asyncio.Protocol):
         self._chunked: bytes | None = None
         self._expects: bytes | None = None
         self._upgrade: bytes | None = None
+        self._known: KnownHead | None = None
+        """The last head, where the next may well be the same."""
+        self._new_heads = 0
+        """In a row."""
+        self._is_again = False
+        """The head of this request is `_known`, and its body does not go through the parser."""
         self._framing = 0  # bytes of the head, or since the last content of a chunked body
         self._tail = b""
         self._left = 0  # of a body whose length is known; -1 for one in chunks
@@ -113,6 +125,7 @@ class RequestReader(asyncio.Protocol):
     def swap(self, handler: Handler) -> None:
         """Another handler from here on."""
         self._handler = handler
+        self._known = None
 
     @abstractmethod
     def send(self, data: bytes) -> None: ...
@@ -127,6 +140,47 @@ class RequestReader(asyncio.Protocol):
 
     @abstractmethod
     def _mounted_body_came(self, exchange: MountedExchange, *, whole: bool) -> None: ...
+
+    def _remember(self, head: bytes) -> None:
+        """The head that was just read, if the next one can be the same and mean the same."""
+        self._known = None
+        usual = self._keep and not self._is_old and self._method == b"POST" and self._mounted is None
+        special = self._length is None or not (self._chunked is self._expects is self._upgrade is None)
+        if special or not usual or self._new_heads >= _NEW_HEADS or not self._url.startswith(b"/"):
+            return
+        self._new_heads += 1
+        known = known_head(head, self._length or b"", self._headers)
+        if known is not None:
+            known.url = self._url
+            known.path, known.raw_path, known.query = self._target()
+            self._known = known
+
+    def _recognise(self, data: bytes) -> int:
+        """Where the body begins of a request whose head is known; 0 where it is not, or where the request is not the only
+        one in these bytes."""
+        known = self._known
+        length = known.length_in(data) if known is not None else None
+        if known is None or length is None:
+            return 0
+        start = len(known.before) + len(length) + len(known.after)
+        left = int(length)
+        if len(data) - start > left or left > self._handler.site.max_body:
+            return 0
+        self._is_again, self._screened, self._is_old, self._keep = True, False, False, True
+        self._method, self._url, self._length = b"POST", known.url, length
+        self._headers = known.headers(length)
+        self._chunked = self._expects = self._upgrade = None
+        self._new_heads = self._framing = self._size = 0
+        self._left = left
+        self._phase = BODY
+        return start
+
+    def _more_again(self, body: bytes) -> None:
+        """The body, or a part of it, of a request whose head was known."""
+        if body:
+            self.on_body(body)
+        if self._left == 0:
+            self.on_message_complete()
 
     def _cut(self, data: bytes, at: int) -> int:
         """Where the next blank line ends: no head and no chunked body ends elsewhere. It may have begun in an earlier
@@ -164,6 +218,7 @@ class RequestReader(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         self._begun = True
+        self._is_again = False
         self._url = b""
         self._headers = []
         self._hosts = 0
@@ -313,6 +368,24 @@ class RequestReader(asyncio.Protocol):
     # ------------------------------------------------------------ what the handler gets
 
     def _inbound(self, body: bytes) -> Inbound:
+        if self._is_again and (known := self._known) is not None:
+            return Inbound(
+                method="POST", path=known.path, raw_path=known.raw_path, query=known.query, headers=self._headers, body=body,
+                client=self._client, same=known.same,
+            )  # fmt: skip
+        path, raw_path, query = self._target()
+        return Inbound(
+            method=self._method.decode("ascii"),
+            path=path,
+            raw_path=raw_path,
+            query=query,
+            headers=self._headers,
+            body=body,
+            client=self._client,
+        )
+
+    def _target(self) -> tuple[str, bytes, bytes]:
+        """Path, the path as it came, query."""
         url = self._url
         if not url.startswith(b"/"):
             url = _origin_form(url)
@@ -320,15 +393,7 @@ class RequestReader(asyncio.Protocol):
             url = url.partition(b"#")[0]
         raw_path, _, query = url.partition(b"?")
         path = raw_path.decode("ascii")
-        return Inbound(
-            method=self._method.decode("ascii"),
-            path=unquote(path) if "%" in path else path,
-            raw_path=raw_path,
-            query=query,
-            headers=self._headers,
-            body=body,
-            client=self._client,
-        )
+        return unquote(path) if "%" in path else path, raw_path, query
 
     def _take_body(self) -> bytes:
         pieces = self._pieces

@@ -37,7 +37,7 @@ from dragoman.io.connection import Connection
 from dragoman.io.dial import Dialer, Origin, Resolve
 from dragoman.io.pool import Pool
 from dragoman.io.proxies import Proxies
-from dragoman.wire.http import HOP_BY_HOP, Head, RawHeaders, Transport, UpstreamRequest
+from dragoman.wire.http import HOP_BY_HOP, Head, RawHeaders, SettledHeaders, Transport, UpstreamRequest
 
 STALE_WINDOW = 2.0
 """Seconds after the last byte of a request within which a hang-up may be that of an idle connection."""
@@ -461,6 +461,10 @@ class _Destination:
 def request_head(request: UpstreamRequest, target: str, destination: _Destination) -> bytes:
     """The request line and the headers, with the empty line. Raises `RequestError` for what would break out."""
     method, headers = request.method, request.headers
+    if type(headers) is SettledHeaders and method == "POST":
+        lines = headers.lines or _settled(headers)
+        start, tail = f"POST {target}".encode(), destination.tail
+        return b"%b%bContent-Length: %d\r\n%b" % (start, tail, len(request.body), lines)
     if method not in _METHODS and _TOKEN.fullmatch(method.encode("utf-8", "replace")) is None:
         raise RequestError("the method of a request is not a token")
     parts = [f"{method} {target}".encode(), destination.tail]
@@ -477,6 +481,17 @@ def request_head(request: UpstreamRequest, target: str, destination: _Destinatio
     if head.count(b"\n") != lines or head.count(b"\r") != lines or b"\0" in head:
         raise RequestError(f"the header {_broken_header(headers)} holds a line break or a null byte")
     return head
+
+
+def _settled(headers: SettledHeaders) -> bytes:
+    """Their lines, with the empty one behind them; looked at once."""
+    for name, _ in headers:
+        _check_name(name)
+    lines = b"".join(b"%b: %b\r\n" % pair for pair in headers) + b"\r\n"
+    if lines.count(b"\n") != len(headers) + 1 or lines.count(b"\r") != len(headers) + 1 or b"\0" in lines:
+        raise RequestError(f"the header {_broken_header(headers)} holds a line break or a null byte")
+    headers.lines = lines
+    return lines
 
 
 _known_names: set[bytes] = set()

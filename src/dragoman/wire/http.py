@@ -7,13 +7,25 @@ drives the handler with an `Inbound` and an `Outbound`; the simulator and the te
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from typing import Protocol
+from collections.abc import Awaitable, Iterable
+from typing import Any, Protocol
 
 import msgspec
 
 RawHeaders = list[tuple[bytes, bytes]]
 """Names in lower case, in the order they came; a name may repeat."""
+
+
+class SettledHeaders(RawHeaders):
+    """Headers that go out again and again and that nobody changes any more. `lines` is for the transport, to keep them in as
+    they stand on the wire."""
+
+    __slots__ = ("lines",)
+
+    def __init__(self, headers: RawHeaders) -> None:
+        super().__init__(headers)
+        self.lines = b""
+
 
 # RFC 9110, section 7.6.1: these are about one connection, not about the message.
 HOP_BY_HOP = frozenset(
@@ -101,7 +113,10 @@ class Transport(Protocol):
 
 class Inbound(msgspec.Struct, kw_only=True):
     """A request as a driver hands it over. `path` is percent-decoded, `raw_path` as it stood on the wire, `query`
-    without its question mark. `body` is whole: drivers enforce the size limit."""
+    without its question mark. `body` is whole: drivers enforce the size limit.
+
+    `same` is for whoever answers, to keep what follows from the head alone: a driver hands on the same one with each request
+    whose head is that of another before it, byte for byte but for the length of the body. None: nothing can be kept."""
 
     method: str
     path: str
@@ -110,6 +125,7 @@ class Inbound(msgspec.Struct, kw_only=True):
     headers: RawHeaders
     body: bytes
     client: str = ""
+    same: dict[Any, Any] | None = None
 
     def header(self, name: bytes) -> bytes | None:
         for key, value in self.headers:
@@ -122,13 +138,15 @@ class Outbound(Protocol):
     """Where the answer goes. A handler calls `start` once, `write` any number of times, `finish` once; or `abort`.
     The driver cancels the handler's task when the client leaves."""
 
-    async def start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None: ...
+    def start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> Awaitable[None]:
+        """Names in lower case, as everywhere."""
+        ...
 
-    async def write(self, data: bytes) -> None:
+    def write(self, data: bytes) -> Awaitable[None]:
         """Returns when the client can take more: this is the backpressure."""
         ...
 
-    async def finish(self, data: bytes = b"") -> None: ...
+    def finish(self, data: bytes = b"") -> Awaitable[None]: ...
 
     def bound(self, seconds: float) -> None:
         """From now on, the answer may take so long: a client that is not done taking it then is given up. Whoever makes the

@@ -12,7 +12,7 @@ from dragoman.dialects.base import Sniff
 from dragoman.dialects.chat.reasoning import FORMAT, native_item, token_of
 from dragoman.dialects.chat.response import is_broken
 from dragoman.dialects.chat.stream_decoder import ChunkDelta, read_chunk
-from dragoman.dialects.openai_usage import decode_usage
+from dragoman.dialects.openai_usage import decode_usage, read_usage
 from dragoman.ir import carrier
 from dragoman.ir.usage import Usage
 from dragoman.wire.sse import Frame
@@ -28,7 +28,6 @@ _ends = msgspec.json.Decoder(_Ends)
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _items = msgspec.json.Decoder(list[msgspec.Raw])
 _encode = msgspec.json.Encoder().encode
-_any = msgspec.json.Decoder().decode
 _raw_decode = json.JSONDecoder().raw_decode
 
 _DONE = re.compile(rb"[\r\n]data: ?\[DONE\]")
@@ -96,24 +95,24 @@ def usage_of(head: bytes, tail: bytes) -> Usage | None:
         while tries and (at := data.rfind(b'"usage"', 0, at)) >= 0:
             found = _USAGE.match(data, at)
             tries -= found is not None
-            usage = decode_usage(_value_at(data, found.end())) if found is not None else None
+            usage = _usage_at(data, found.end()) if found is not None else None
             if usage is not None:
                 return usage
     return None
 
 
-def _value_at(data: bytes, start: int) -> object:
-    """The object that begins there; None where it is not whole."""
+def _usage_at(data: bytes, start: int) -> Usage | None:
+    """The object that begins there, if it is whole and tells the usage."""
     # As a rule two braces end it: its own, and that of the last details in it or that of what holds it.
     end = data.find(b"}}", start)
     if end >= 0:
         for stop in (end + 2, end + 1):
             try:
-                return _any(data[start:stop])
+                return read_usage(data[start:stop])
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 pass
     try:
-        return _raw_decode(data[start:].decode("utf-8", "replace"))[0]
+        return decode_usage(_raw_decode(data[start:].decode("utf-8", "replace"))[0])
     except (ValueError, RecursionError):
         return None
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import msgspec
 
+from dragoman.dialects.messages import plain
 from dragoman.dialects.raw import raw_objects, schema_of
 from dragoman.dialects.shape import Fields, wrong
 from dragoman.errors import MalformedBody
@@ -34,19 +35,7 @@ from dragoman.ir.request import (
 )
 from dragoman.wire.body import fields_of, malformed
 
-
-class _PlainTool(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """A tool of the caller's own as nearly all are: nothing in it that the hub has no field for."""
-
-    name: str
-    description: str | None = None
-    input_schema: msgspec.Raw = msgspec.Raw(b"")
-    type: Literal["custom"] | None = None
-    strict: bool | None = None
-    cache_control: dict[str, Any] | None = None
-
-
-_plain_tools = msgspec.json.Decoder(list[_PlainTool])
+_plain_tools = msgspec.json.Decoder(list[plain.PlainTool])
 _encode = msgspec.json.Encoder().encode
 
 # Where fields stand whose name here is not the hub's.
@@ -63,6 +52,25 @@ _PATHS: dict[str, Path] = {
 
 
 def decode_request(body: bytes) -> Request:
+    read = plain.read(body)
+    if read is None:
+        return with_every_question(body)
+    fields = Fields(read.others(), None)
+    messages = plain.messages_of(read)
+    for message in messages:
+        if message.role == "assistant":
+            message.parts = _unpack_ids(message.parts)
+    return _request(
+        fields,
+        model=read.model,
+        system=plain.system_of(read),
+        messages=messages,
+        tools=plain.tools_of(read.tools) if read.tools else [],
+    )
+
+
+def with_every_question(body: bytes) -> Request:
+    """With every question asked."""
     raw = fields_of(body)
     tools_raw = raw.pop("tools", None)
     try:
@@ -73,15 +81,26 @@ def decode_request(body: bytes) -> Request:
     messages = fields.array("messages")
     if not messages:
         raise MalformedBody("messages: at least one message is required", param="messages")
+    return _request(
+        fields,
+        model=fields.text("model") or "",
+        system=_system(fields.any("system"), (None, "system")),
+        messages=[_message(native, ((None, "messages"), index)) for index, native in enumerate(messages)],
+        tools=tools,
+    )
+
+
+def _request(fields: Fields, *, model: str, system: list[Text], messages: list[Message], tools: list[Tool]) -> Request:
+    """`fields`: the other members."""
     metadata = Fields(fields.object("metadata") or {}, (None, "metadata"))
     output = Fields(fields.object("output_config") or {}, (None, "output_config"))
     request = Request(
-        model=fields.text("model") or "",
+        model=model,
         dialect="messages",
         stream=fields.flag("stream") or False,
         include_usage=True,
-        system=_system(fields.any("system"), (None, "system")),
-        messages=[_message(native, ((None, "messages"), index)) for index, native in enumerate(messages)],
+        system=system,
+        messages=messages,
         tools=tools,
         sampling=Sampling(
             temperature=fields.number("temperature"), top_p=fields.number("top_p"), top_k=fields.integer("top_k")
@@ -204,12 +223,10 @@ def _thinking(fields: Fields) -> list[Part]:
     text = fields.text("thinking") or ""
     signature = fields.text("signature")
     at = fields.at
-    if carrier.is_token(signature):
-        held = carrier.unpack(signature or "") or []
-        seal = held[0].seal if held else Seal("", "?", "")
-        return [Reasoning(text=text, seal=seal, summary=bool(held and held[0].summary), at=at)]
-    seal = Seal(signature, None, "messages") if signature else None
-    return [Reasoning(text=text, seal=seal, at=at, extras=fields.rest())]
+    part = plain.thought(text, signature, at)
+    if not carrier.is_token(signature):
+        part.extras = fields.rest()
+    return [part]
 
 
 def _image(fields: Fields) -> Image:
@@ -298,22 +315,10 @@ def _tools(raw: msgspec.Raw | None) -> list[Tool]:
     if raw is None or bytes(raw) == b"null":
         return []
     try:
-        return [_plain_tool(tool, ((None, "tools"), index)) for index, tool in enumerate(_plain_tools.decode(raw))]
+        return plain.tools_of(_plain_tools.decode(raw))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass  # and now with every question asked
     return [_tool(native, ((None, "tools"), index)) for index, native in enumerate(raw_objects(raw, (None, "tools")))]
-
-
-def _plain_tool(tool: _PlainTool, at: Path) -> Tool:
-    return Tool(
-        name=tool.name,
-        description=tool.description,
-        schema=schema_of(tool.input_schema, (at, "input_schema")) if tool.input_schema else tool.input_schema,
-        strict=tool.strict,
-        dialect="messages",
-        cache=None if tool.cache_control is None else _cache(tool.cache_control, (at, "cache_control")),
-        at=at,
-    )
 
 
 def _tool(native: dict[str, msgspec.Raw], at: Path) -> Tool:
