@@ -41,9 +41,9 @@ WARM = 10.0
 _SETTLING = 60.0
 """Seconds that the gateway gets to let go of everything: an idle connection to a provider is kept for 30."""
 _MAY_GROW = 60.0
-"""MB an hour that the slope must exceed for certain before it is a leak, and `_MAY_ADD` MB that it must come to within the run:
-in a few minutes the allocator's own habits look like more than they are."""
-_MAY_ADD = 4.0
+_MAY_ADD = 16.0
+"""Memory leaks when the slope is surely above `_MAY_GROW` MB an hour, and when what is in use afterwards, the allocator's stock
+given back, is above what was before by `_MAY_ADD` MB: in a few minutes that stock alone grows by more."""
 
 
 class Gauges(msgspec.Struct, kw_only=True):
@@ -51,10 +51,14 @@ class Gauges(msgspec.Struct, kw_only=True):
 
     files: int
     memory: float
+    kept: float = 0.0
+    """Before the allocator gave back what it had kept for next time."""
     threads: int
     tasks: int
     task_names: dict[str, int] = {}
     objects: int = 0
+    traced: list[str] = []
+    """Who has allocated what is there, where PYTHONTRACEMALLOC is set."""
     ours: dict[str, int] = {}
 
 
@@ -71,6 +75,8 @@ class Soaked(msgspec.Struct, kw_only=True):
     at_upstream: int
     streams: int
     p99: tuple[float, float, float] | None
+    samples: list[tuple[float, float]] = []
+    """Seconds since the beginning, and MB."""
     seen: dict[str, int]
     amiss: list[str]
 
@@ -138,12 +144,15 @@ class Gateway:
         return sum(1 for _ in Path(f"/proc/{self.process.pid}/fd").iterdir())
 
     async def gauges(self) -> Gauges:
+        kept = self.memory()
         self._gauges.unlink(missing_ok=True)
         self.process.send_signal(signal.SIGUSR1)
         async with asyncio.timeout(30):
             while not self._gauges.exists():  # noqa: ASYNC110  another process writes it
                 await asyncio.sleep(0.05)
-        return msgspec.convert(json.loads(self._gauges.read_text()) | {"files": self.files(), "memory": self.memory()}, Gauges)
+        return msgspec.convert(
+            json.loads(self._gauges.read_text()) | {"files": self.files(), "memory": self.memory(), "kept": kept}, Gauges
+        )
 
     def complaints(self) -> list[str]:
         """What it said that no gateway should ever have to say."""
@@ -161,7 +170,11 @@ def gateway(driver: str, upstream: str) -> Generator[Gateway]:
         config = folder / "dragoman.json"
         config.write_text(json.dumps(configuration(upstream, folder / "gateway.log", folder / "store.db")))
         command = [sys.executable, "-W", "default::ResourceWarning", "-m", "bench.soak_gateway", "--config", str(config)]
-        kept = {name: os.environ[name] for name in ("PATH", "LANG", "PYTHONPATH") if name in os.environ}
+        kept = {
+            name: os.environ[name]
+            for name in ("PATH", "LANG", "PYTHONPATH", "PYTHONTRACEMALLOC", "MALLOC_ARENA_MAX")
+            if name in os.environ
+        }
         with (folder / "console").open("wb") as console:
             process = subprocess.Popen(
                 [*command, "--port", str(port), "--no-local", "--driver", driver], cwd=HERE.parent, start_new_session=True,
@@ -214,6 +227,7 @@ async def soaked(driver: str, minutes: float, streams: int) -> Soaked:
             at_upstream=upstream.connections.open,
             streams=begun,
             p99=thirds(clients.probes),
+            samples=[(round(at - began, 1), round(memory, 2)) for at, memory in samples],
             seen=dict(clients.seen.most_common()),
             amiss=[*dict.fromkeys(clients.wrong[:10]), *running.complaints()[:5]],
         )
@@ -254,7 +268,10 @@ async def _until(ready: Callable[[], Any], seconds: float, otherwise: str) -> No
 
 
 def _say(driver: str, what: str, gauges: Gauges | None) -> None:
-    told = f": {gauges.memory:.1f} MB, {gauges.files} files, {gauges.tasks} tasks, {gauges.objects:,} objects" if gauges else ""
+    told = ""
+    if gauges is not None:
+        told = f": {gauges.memory:.1f} MB ({gauges.kept:.1f} before trimming), {gauges.files} files, {gauges.tasks} tasks, "
+        told += f"{gauges.objects:,} objects"
     print(f"{driver}  {what}{told}", file=sys.stderr, flush=True)
 
 
@@ -304,10 +321,11 @@ def verdict(run: Soaked) -> list[str]:
 def lines(run: Soaked) -> list[str]:
     before, after = run.before, run.after
     told = [f"{run.driver}: {run.minutes:g} minutes, {run.requests:,} requests, {run.streams:,} streams abandoned"]
-    told.append(f"  memory   {before.memory:.1f} to {after.memory:.1f} MB")
+    told.append(f"  memory   in use {before.memory:.1f} to {after.memory:.1f} MB")
+    told[-1] += f"; with the allocator's stock {before.kept:.1f} to {after.kept:.1f}"
     if run.memory:
         middle, low, high = run.memory
-        told[-1] += f"; slope {middle:+.1f} MB an hour ({low:+.1f} to {high:+.1f})"
+        told[-1] += f", slope {middle:+.1f} MB an hour ({low:+.1f} to {high:+.1f})"
     told.append(f"  open     files {before.files} to {after.files}, tasks {before.tasks} to {after.tasks}")
     told[-1] += f", threads {before.threads} to {after.threads}, objects {before.objects:,} to {after.objects:,}"
     if run.p99:
