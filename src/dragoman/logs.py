@@ -225,17 +225,24 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
 
 
 _last_second = 0, ""
+_last_date = 0, ""
 
 
 def _date(when: float) -> str:
     """RFC 3339, UTC, to the millisecond."""
-    global _last_second  # noqa: PLW0603  so that a date is made once in a second
-    second = int(when)
-    known, date = _last_second
+    global _last_second, _last_date  # noqa: PLW0603  so that a date is made once in a second, or in a millisecond
+    moment = int(when * 1000)
+    known, date = _last_date
+    if moment == known:
+        return date
+    second = moment // 1000
+    known, day = _last_second
     if second != known:
-        date = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        _last_second = second, date
-    return f"{date}.{int((when - second) * 1000):03d}Z"
+        day = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        _last_second = second, day
+    date = f"{day}.{moment % 1000:03d}Z"
+    _last_date = moment, date
+    return date
 
 
 class _Json(logging.Formatter):

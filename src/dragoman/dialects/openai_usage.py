@@ -22,7 +22,7 @@ class _InCompletion(msgspec.Struct, gc=False):
     reasoning_tokens: _Tokens = 0
 
 
-class _Plain(msgspec.Struct, gc=False):
+class PlainUsage(msgspec.Struct, gc=False):
     """Usage as OpenAI itself tells it. `others`: what only other servers say, which is read with every question asked."""
 
     prompt_tokens: _Tokens
@@ -45,7 +45,7 @@ class _Plain(msgspec.Struct, gc=False):
         )
 
 
-_plain = msgspec.json.Decoder(_Plain).decode
+_plain = msgspec.json.Decoder(PlainUsage).decode
 _any = msgspec.json.Decoder().decode
 
 
@@ -58,6 +58,10 @@ def read_usage(data: bytes) -> Usage | None:
         return decode_usage(_any(data))
     if plain.others:
         return decode_usage(_any(data))
+    return usage_of(plain)
+
+
+def usage_of(plain: PlainUsage) -> Usage:
     inner, made = plain.prompt_tokens_details, plain.completion_tokens_details
     prompt, completion = plain.prompt_tokens, plain.completion_tokens
     cached, written = (inner.cached_tokens, inner.cache_write_tokens) if inner is not None else (0, 0)

@@ -280,13 +280,13 @@ class Answered(logs.Line, kw_only=True, gc=False):
 
 def observe(report: Report) -> None:
     """One line for each request."""
-    usage, session = report.usage, report.session
+    usage, session, losses = report.usage, report.session, report.ledger.losses
     line = Answered(
         level="info" if report.status < 500 else "warning",
         message="answered",
         request_id=report.request_id,
         status=report.status,
-        ms=round((report.ended - report.started) * 1000),
+        ms=int((report.ended - report.started) * 1000 + 0.5),
         path=report.path or None,
         dialect=report.dialect,
         model=report.model or None,
@@ -296,16 +296,15 @@ def observe(report: Report) -> None:
         tier=report.tier or None,
         stream=report.stream or None,
         client=report.caller.name or None,
-        first_byte_ms=None if report.first_byte is None else round((report.first_byte - report.started) * 1000),
+        first_byte_ms=None if report.first_byte is None else int((report.first_byte - report.started) * 1000 + 0.5),
         input_tokens=usage.input_total if usage else None,
         output_tokens=usage.output_total if usage else None,
-        losses=[f"{loss.path} {loss.severity}: {loss.what}" for loss in report.ledger.losses] or None,
+        losses=[f"{loss.path} {loss.severity}: {loss.what}" for loss in losses] if losses else None,
         trail=report.trail if len(report.trail) > 1 else None,
         error=report.error.message if report.error is not None else None,
-        session=session.get("session"),
-        agent=session.get("agent"),
-        parent_agent=session.get("parent_agent"),
     )
+    if session:
+        line.session, line.agent, line.parent_agent = map(session.get, ("session", "agent", "parent_agent"))
     logs.write(log, line)
 
 

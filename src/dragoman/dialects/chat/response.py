@@ -10,12 +10,13 @@ import msgspec
 
 from dragoman.dialects import lenient, ratings
 from dragoman.dialects.base import Reply
+from dragoman.dialects.chat import plain
 from dragoman.dialects.chat.citations import decode_citation, encode_citation
 from dragoman.dialects.chat.errors import decode_error
 from dragoman.dialects.chat.reasoning import answered, call_extra, item_for_client, seal_of
 from dragoman.dialects.freetext import unwrapped
 from dragoman.dialects.openai_parts import data_url
-from dragoman.dialects.openai_usage import decode_usage, encode_usage, estimated_usage
+from dragoman.dialects.openai_usage import decode_usage, encode_usage, estimated_usage, usage_of
 from dragoman.errors import UpstreamGarbled
 from dragoman.ir import carrier
 from dragoman.ir.events import Choice, Finish, FinishReason, Response, settled
@@ -81,6 +82,25 @@ class CallIds:
 
 
 def decode_response(body: bytes, issuer: str) -> Response:
+    read = plain.read(body)
+    return _of_plain(read) if read is not None else with_every_question(body, issuer)
+
+
+def _of_plain(answer: plain.Answer) -> Response:
+    answer_id = answer.id or ""
+    [native] = answer.choices
+    message = native.message
+    parts: list[Part] = [Text(text=message.content)] if message.content else []
+    if message.tool_calls:
+        ids = CallIds(answer_id, 0)
+        for call in message.tool_calls:
+            function = call.function
+            parts.append(ToolCall(id=ids.take(call.id), name=function.name, arguments=function.arguments))
+    usage = usage_of(answer.usage) if answer.usage is not None else None
+    return Response(answer_id, answer.model or "", [_finished(parts, native.finish_reason, None, 0)], usage)
+
+
+def with_every_question(body: bytes, issuer: str) -> Response:
     try:
         native = lenient.decode(body)
     except ValueError as error:
@@ -122,18 +142,29 @@ def _choice(native: Block, number: int, answer_id: str, issuer: str) -> Choice:
     probs = native.get("logprobs")
     content = cast("Block", probs).get("content") if isinstance(probs, dict) else None
     reason, stop_sequence = reason_of(native, refused=any(isinstance(part, Refusal) for part in parts))
+    choice = _finished(parts, reason, stop_sequence, number)
+    if isinstance(content, list) and content:
+        choice.logprobs = cast("list[object]", content)
+    return choice
+
+
+def _finished(parts: list[Part], reason: FinishReason, stop_sequence: str | None, number: int) -> Choice:
+    """With the reason that agrees with the parts, and the calls among them that broke off."""
+    calls = False
     incomplete: set[int] = set()
     for position, part in enumerate(parts):
-        if isinstance(part, ToolCall) and part.kind == "function":
+        if not isinstance(part, ToolCall):
+            continue
+        calls = True
+        if part.kind == "function":
             blank = not part.arguments.strip()
             if not whole(part.arguments) or (blank and reason == "length"):
                 incomplete.add(position)
             elif blank:
                 part.arguments = "{}"
-    calls = any(isinstance(part, ToolCall) for part in parts)
     reason = settled(reason, calls=calls, broken=bool(incomplete))
     finish = Finish(reason, stop_sequence=stop_sequence if reason == "stop_sequence" else None, choice=number)
-    return Choice(parts, finish, incomplete, cast("list[object]", content) if isinstance(content, list) and content else None)
+    return Choice(parts, finish, incomplete)
 
 
 def reason_of(native: Block, *, refused: bool) -> tuple[FinishReason, str | None]:
