@@ -41,6 +41,7 @@ Run = Callable[[Coroutine[Any, Any, None]], None]
 def run_on(loop_factory: Callable[[], asyncio.AbstractEventLoop]) -> Run:
     def run(scenario: Coroutine[Any, Any, None]) -> None:
         complaints: list[dict[str, Any]] = []
+        gc.freeze()  # what earlier tests keep alive need not be walked through below
 
         async def bounded() -> None:
             asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
