@@ -179,7 +179,7 @@ async def _gather(call: Call, sent: Sent) -> Outcome:
 
 async def _answer(call: Call, sent: Sent, response: Response) -> Outcome:
     """A whole answer in the caller's dialect, as a stream if that was asked for."""
-    reply = reply_for(call, sent)
+    reply = reply_for(call, sent, counted=response.usage is not None and not call.stream)
     answer = call.answer
     continuity = call.core.continuity
     if continuity is not None and continuity.keeps(call):

@@ -302,15 +302,15 @@ def untouched(call: Call, endpoint: Endpoint) -> bytes:
     return body if endpoint.model == call.model else call.dialect.renamed(body, endpoint.model)
 
 
-def reply_for(call: Call, sent: Sent) -> Reply:
-    """What the caller's dialect must know to answer."""
+def reply_for(call: Call, sent: Sent, *, counted: bool = False) -> Reply:
+    """What the caller's dialect must know to answer. `counted`: the answer says what it cost, so nobody need estimate it."""
     request = call.request()
     return Reply(
         request=request if call.kept is None else call.kept.told(),
         model=sent.endpoint.model,
         created=(call.kept.created if call.kept is not None else 0) or int(call.core.clock.time()),
         fallback_id=call.dialect.id_prefix + call.core.new_id(),
-        input_estimate=input_tokens(request),
+        input_estimate=0 if counted else input_tokens(request),
         issuer=sent.endpoint.issuer,
         ledger=sent.ledger,
         request_id=call.report.request_id,

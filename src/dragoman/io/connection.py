@@ -80,6 +80,7 @@ class Connection(asyncio.Protocol):
         "hung_up",
         "idle_limit",
         "idle_since",
+        "on_body",
         "peer",
         "resting",
         "served",
@@ -90,6 +91,9 @@ class Connection(asyncio.Protocol):
     def __init__(self, loop: asyncio.AbstractEventLoop, peer: str) -> None:
         self._loop = loop
         self._transport: asyncio.Transport | None = None
+        self.chunks: list[bytes] = []
+        # As it is, for the parser: a stream calls it for each of its events.
+        self.on_body = self.chunks.append
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
         self._parser_is_spent = False
         self._timer: asyncio.TimerHandle | None = None
@@ -109,7 +113,6 @@ class Connection(asyncio.Protocol):
         self.peer = peer
         self.when_lost: Callable[[Connection], None] | None = None
         self.head: Head | None = None
-        self.chunks: list[bytes] = []
         self.complete = False
         self.failure: tuple[type[UpstreamError], str] | None = None
         """Class and message: an error is built when it is raised, so that it keeps no frames alive."""
@@ -231,9 +234,11 @@ class Connection(asyncio.Protocol):
             self._spoil()
             return
         self.got_bytes = True
-        before = self._buffered
+        chunks = self.chunks
+        before = len(chunks)
         self._framing += len(data)
         assert self._parser is not None
+        stopped: Exception | None = None
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserCallbackError as error:
@@ -241,8 +246,16 @@ class Connection(asyncio.Protocol):
                 raise  # a fault of ours
             self._spoil()
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            self._parser_stopped(error)
-        if self._buffered != before:
+            stopped = error
+        if self._as_head and chunks:
+            chunks.clear()
+            self._spoil()
+        has_more = len(chunks) > before
+        if has_more:
+            self._buffered += sum(map(len, chunks[before:] if before else chunks))
+        if stopped is not None:
+            self._parser_stopped(stopped)
+        if has_more:
             self._framing = 0
             if self._buffered > HIGH_WATER and not self.complete and not self.ended and not self._reading_paused:
                 self._pause_reading()
@@ -309,13 +322,6 @@ class Connection(asyncio.Protocol):
                 self.complete = self._parser_is_spent = True
                 if not parser.should_keep_alive():
                     self._spoil()
-
-    def on_body(self, body: bytes) -> None:
-        if self.complete:
-            self._spoil()  # a body after a HEAD
-            return
-        self.chunks.append(body)
-        self._buffered += len(body)
 
     def on_message_complete(self) -> None:
         if self.head is not None and not self.complete:

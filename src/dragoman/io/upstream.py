@@ -44,6 +44,7 @@ STALE_WINDOW = 2.0
 PIECE = 128 * 1024
 """Bodies above this size are written in pieces, each when the one before it has left."""
 _ORIGINS_KEPT = 1024
+_URLS_KEPT = 256
 
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _HOST = re.compile(r"[0-9a-z._~-]+")
@@ -107,6 +108,7 @@ class HttpTransport(Transport):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pools: dict[Origin, Pool] = {}
         self._by_prefix: dict[str, _Destination] = {}
+        self._located: dict[str, tuple[_Destination, str]] = {}
         self._closed = False
         self._resent = 0
 
@@ -166,6 +168,16 @@ class HttpTransport(Transport):
 
     def _locate(self, url: str) -> tuple[_Destination, str]:
         """Where a URL leads, and the target to put into the request line."""
+        known = self._located.get(url)
+        if known is None:
+            known = self._look_up(url)
+            if "?" not in url:  # what stands there comes from callers, and may be a key
+                if len(self._located) >= _URLS_KEPT:
+                    self._located.clear()
+                self._located[url] = known
+        return known
+
+    def _look_up(self, url: str) -> tuple[_Destination, str]:
         slash = url.find("/", 8)
         destination = self._by_prefix.get(url[:slash]) if slash > 0 else None
         if destination is None:
@@ -204,6 +216,7 @@ class HttpTransport(Transport):
     def _forget_unused(self) -> None:
         """Somebody builds URLs of many hosts: keep only what has connections."""
         self._by_prefix.clear()
+        self._located.clear()
         self._pools = {origin: pool for origin, pool in self._pools.items() if not pool.is_unused}
 
 

@@ -94,7 +94,8 @@ class Plain(msgspec.Struct, forbid_unknown_fields=True):
     speed: Any = None
 
     def others(self) -> dict[str, Any]:
-        return {name: value for name in _OTHERS if (value := getattr(self, name)) is not None}
+        values = zip(_OTHERS, msgspec.structs.astuple(self)[4:], strict=True)
+        return {name: value for name, value in values if value is not None}
 
 
 _OTHERS = Plain.__struct_fields__[4:]
