@@ -98,16 +98,18 @@ async def _turns() -> None:
 
 
 _loops: list[asyncio.AbstractEventLoop] = []
+_faults = Faults()
 
 
 def _loop() -> asyncio.AbstractEventLoop:
     if not _loops:
         _loops.append(asyncio.new_event_loop())
-        logging.getLogger("dragoman.server").addHandler(Faults())
+        logging.getLogger("dragoman.server").addHandler(_faults)
     return _loops[0]
 
 
 def close() -> None:
+    logging.getLogger("dragoman.server").removeHandler(_faults)
     while _loops:
         _loops.pop().close()
 
