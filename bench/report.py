@@ -153,12 +153,22 @@ def _held(results: Results, name: str) -> list[str]:
     columns: list[tuple[str, Cell]] = [
         ("events delivered", lambda numbers, _: _percent(numbers.middle(name, "delivered")) + _marked(numbers, name)),
         ("delay p50 / p99, ms", _delay(name)),
-        ("memory per open stream, kB", lambda numbers, _: _plain(numbers.middle(name, "stream_kb"))),
+        ("memory per open stream, kB", _per_stream(name)),
         ("of its core", lambda numbers, _: _percent(numbers.middle(name, "busy"), 0)),
     ]
     rate = suite.streams * 1000 // suite.pace
     said = f"{suite.title} at once, an event of each every {suite.pace} ms ({rate:,} a second in all):"
     return [said, _table(results, columns, skip={BASE}, filled=True)]
+
+
+def _per_stream(name: str) -> Cell:
+    """Nothing where many were refused or came too late: then fewer were open than it is divided by."""
+
+    def cell(numbers: Numbers, _: Numbers) -> str:
+        delivered = numbers.middle(name, "delivered")
+        return _plain(numbers.middle(name, "stream_kb")) if delivered is None or delivered > 0.99 else ""
+
+    return cell
 
 
 def _latency(results: Results) -> list[str]:

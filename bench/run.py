@@ -44,23 +44,33 @@ def main(said: list[str] | None = None) -> int:
     options = arguments(said)
     signal.signal(signal.SIGTERM, _end)
     try:
-        results = run(options)
-    except (generator.Broken, ValueError) as error:
+        results = _kept(options.kept) if options.kept else run(options)
+    except (generator.Broken, ValueError, OSError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
     text = report(results)
-    kept = HERE / "results" / f"{datetime.now(UTC):%Y%m%dT%H%M%S}.json"
-    kept.parent.mkdir(exist_ok=True)
-    kept.write_bytes(msgspec.json.format(msgspec.json.encode(results)))
-    print(f"\n{text}\nAll of it: {kept.relative_to(HERE.parent)}")
+    kept = Path(options.kept) if options.kept else _keep(results)
+    print(f"\n{text}\nAll of it: {kept}")
     if options.write:
         drawn = draw(results)
         for name, svg in drawn.items():
             (PAGE.parent / "charts" / name).write_text(svg)
         PAGE.write_text(put_between_marks(PAGE.read_text(), f"{text}\n{shown(drawn)}"))
     return 1 if any(turn.errors for turn in results.turns) else 0
+
+
+def _keep(results: Results) -> Path:
+    kept = HERE / "results" / f"{datetime.now(UTC):%Y%m%dT%H%M%S}.json"
+    kept.parent.mkdir(exist_ok=True)
+    kept.write_bytes(msgspec.json.format(msgspec.json.encode(results)))
+    return kept.relative_to(HERE.parent)
+
+
+def _kept(file: str) -> Results:
+    """What an earlier run has kept. Raises `OSError`, and `ValueError` for what is no such file."""
+    return msgspec.json.decode(Path(file).read_bytes(), type=Results)
 
 
 def _end(number: int, _: object) -> NoReturn:
@@ -79,6 +89,7 @@ def arguments(said: list[str] | None = None) -> argparse.Namespace:
         "--limit", type=float, help=f"seconds after which no turn begins ({LIMIT:g}, or more if rounds and seconds ask for it)"
     )
     parser.add_argument("--python", action="store_true", help="the load generator in Python, even if there is a C compiler")
+    parser.add_argument("--kept", metavar="FILE", help="measure nothing: tell again what an earlier run kept in bench/results")
     parser.add_argument("--write", action="store_true", help=f"put the tables into docs/{PAGE.name}, and draw its charts")
     return parser.parse_args(said)
 

@@ -9,13 +9,14 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from bench import contestant, contestants, features, run, suites
 from bench.contestant import Contestant, Failed, Launch, Upstreams
 from bench.ours import CONFIG
 from bench.peers import install
-from bench.report import report
+from bench.report import Entry, Results, Setting, Turn, report
 from dragoman.config import load
 
 NOBODY = Upstreams(1, 1)
@@ -145,3 +146,16 @@ def test_the_configuration_of_each_feature_is_one_that_the_gateway_takes(name: s
     text = features.CHANGES[name][1](CONFIG.read_text())
     told = {"BENCH_UPSTREAM": "http://a", "BENCH_MESSAGES": "http://b", "BENCH_LOG": "l", "BENCH_FOLDER": str(tmp_path)}
     assert load(text, ".yaml", told, "dragoman.yaml").models
+
+
+def test_what_an_earlier_run_kept_is_told_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    setting = Setting(when="2026-11-21", machine="A machine", python="Python 3.11", tools="in C", seconds=1, rounds=1)
+    turn = Turn(contestant="dragoman", round=1, started=0.25)
+    file = tmp_path / "kept.json"
+    file.write_bytes(
+        msgspec.json.encode(Results(setting=setting, entries=[Entry(name="dragoman", about="all on")], turns=[turn]))
+    )
+    assert run.main(["--kept", str(file)]) == 0
+    assert "| dragoman |  |  | 0.25 | 0 |" in capsys.readouterr().out
+    assert run.main(["--kept", str(tmp_path / "none.json")]) == 1
+    assert "none.json" in capsys.readouterr().err
