@@ -13,6 +13,7 @@ tried again a moment later.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import queue
 import threading
@@ -282,6 +283,9 @@ class Store:
                 self._failure, self._failed_at = error.message, self._clock.now()
                 raise
             self._failure = None
+            if gc.get_freeze_count():
+                # What was imported just now is as little for the garbage collector as the rest (`serving.settle`).
+                gc.freeze()
             if not self._database.sqlite:
                 self._start(_LANES - 1)
             return self._database

@@ -221,8 +221,14 @@ class StreamDecoder:
         return [] if self._over else self._finish(done=False)
 
     def _fault(self, error: DragomanError) -> list[Event]:
-        self._over = True
+        self._close()
         return [Fault(error)]
+
+    def _close(self) -> None:
+        """Choices know their decoder: what is let go of here is no work for the garbage collector."""
+        self._over = True
+        self._choices = {}
+        self._mould = None
 
     def _finish(self, *, done: bool) -> list[Event]:
         choices = list(self._choices.values())
@@ -230,7 +236,7 @@ class StreamDecoder:
             return self._fault(UpstreamGarbled("the stream broke off before its end", provider=self.issuer))
         if not any(choice.reason is not None or choice.said for choice in choices):
             return self._fault(UpstreamGarbled("the stream ended without an answer", provider=self.issuer))
-        self._over = True
+        self._close()
         events: list[Event] = []
         try:
             for choice in choices:
