@@ -306,7 +306,20 @@ def _marked(numbers: Numbers, suite: str) -> str:
     return " \\*" if numbers.failed(suite) else ""
 
 
+_QUIET = 0.25
+"""Cores that others may keep busy before the reader is told first of all."""
+
+
 def _heading(setting: Setting) -> str:
+    busy = setting.others or 0.0
+    noisy = (
+        f"\n\n**The machine was not quiet: other programs kept {busy:.1f} cores busy. Differences of less than a "
+        "factor of two between rows, and delays above all, may be theirs.**"
+    )
+    return _where(setting) + (noisy if busy > _QUIET else "")
+
+
+def _where(setting: Setting) -> str:
     return f"{setting.when}. {setting.machine}. {setting.python}; {setting.tools}; {setting.seconds:g} s for each measurement."
 
 

@@ -157,3 +157,10 @@ def test_streams_held_open_say_what_arrived_and_what_each_takes() -> None:
     assert "an event of each every 500 ms (10,000 a second in all):" in text
     (line,) = [line for line in text.splitlines() if line.startswith("| ours | 100.00%")]
     assert line.endswith("| 9.4 | 31% |")
+
+
+def test_a_busy_machine_is_told_first_of_all() -> None:
+    found = results(turn("ours", 1, chat=Measured(cpu_us=50.0)))
+    assert "was not quiet" not in report(found)
+    found.setting.others = 1.2
+    assert "**The machine was not quiet: other programs kept 1.2 cores busy." in report(found).split("CPU time")[0]
