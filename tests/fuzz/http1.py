@@ -104,17 +104,24 @@ _faults = Faults()
 def _loop() -> asyncio.AbstractEventLoop:
     if not _loops:
         _loops.append(asyncio.new_event_loop())
-        logging.getLogger("dragoman.server").addHandler(_faults)
     return _loops[0]
 
 
 def close() -> None:
-    logging.getLogger("dragoman.server").removeHandler(_faults)
     while _loops:
         _loops.pop().close()
 
 
 def _serve(pieces: Iterable[bytes]) -> tuple[list[tuple[str, bytes, bytes]], bytes]:
+    log = logging.getLogger("dragoman.server")
+    log.addHandler(_faults)
+    try:
+        return _served(pieces)
+    finally:
+        log.removeHandler(_faults)
+
+
+def _served(pieces: Iterable[bytes]) -> tuple[list[tuple[str, bytes, bytes]], bytes]:
     loop, handler, socket = _loop(), _Handler(), _Socket()
     connection = ServerConnection(Shared(handler, ServerLimits(head_size=8192, headers=20), loop))
     connection.connection_made(cast("asyncio.Transport", socket))

@@ -171,7 +171,7 @@ def is_odd(part: Part) -> bool:
     return isinstance(part, Unknown) and part.native["type"] in {"message", "reasoning", "function_call", "custom_tool_call"}
 
 
-@settings(max_examples=5000, deadline=None, database=None)
+@settings(max_examples=400, deadline=None, database=None)
 @given(frames=FRAMES, end=END)
 def test_any_stream_is_legal_events_or_a_fault(frames: list[Any], end: Any) -> None:
     decoder = RESPONSES.stream_decoder("me")
@@ -194,7 +194,7 @@ def test_any_stream_is_legal_events_or_a_fault(frames: list[Any], end: Any) -> N
         assert whole.gist == view.gist
 
 
-@settings(max_examples=2000, deadline=None, database=None)
+@settings(max_examples=300, deadline=None, database=None)
 @given(native=RESPONSE)
 def test_any_whole_answer_is_read_or_refused(native: Any) -> None:
     try:
@@ -209,7 +209,7 @@ def test_any_whole_answer_is_read_or_refused(native: Any) -> None:
     assert fold_responses(b"".join(encoder.feed(event) for event in unfold(response))).gist == whole.gist
 
 
-@settings(max_examples=2000, deadline=None, database=None)
+@settings(max_examples=300, deadline=None, database=None)
 @given(status=st.sampled_from([0, 200, 400, 429, 503]), body=st.one_of(st.binary(max_size=40), JSON.map(json.dumps)))
 def test_any_error_is_read(status: int, body: bytes | str) -> None:
     data = body if isinstance(body, bytes) else body.encode()
@@ -238,7 +238,7 @@ INPUT = st.one_of(
 )
 
 
-@settings(max_examples=3000, deadline=None, database=None)
+@settings(max_examples=300, deadline=None, database=None)
 @given(
     items=st.lists(INPUT, max_size=4),
     more=st.dictionaries(
