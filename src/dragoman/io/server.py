@@ -26,7 +26,9 @@ from dragoman.io.process import Terminal
 from dragoman.io.server_connection import ServerConnection, Shared
 from dragoman.io.server_limits import ServerLimits
 
-_BACKLOG = 2048
+_BACKLOG = 65_535
+"""As many as the system allows: a client whose connection does not fit asks again after a second, and then after two more."""
+
 _AT_ONCE = 1.0
 """Seconds that cancelled handlers get to unwind in."""
 _GRACE = 0.2

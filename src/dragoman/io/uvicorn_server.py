@@ -70,6 +70,7 @@ class UvicornServer(uvicorn.Server):
 
 def uvicorn_config(settings: Settings, app: AsgiApp) -> uvicorn.Config:
     return uvicorn.Config(
+        backlog=65_535,
         app,
         loop="none",
         http="httptools",
