@@ -65,7 +65,7 @@ class Witness:
 
     def foreign(self, issuer: str) -> Foreign | None:
         """Whether a seal is known to be another's; None when no other has sealed anything."""
-        if not any(count and of != issuer for of, count in self._number.items()):
+        if not self._number or not any(count and of != issuer for of, count in self._number.items()):
             return None
         known = self._known
 
