@@ -24,10 +24,7 @@ from dragoman.io.handler import Handler
 from dragoman.io.mount import Mount
 from dragoman.io.process import Terminal
 from dragoman.io.server_connection import ServerConnection, Shared
-from dragoman.io.server_limits import ServerLimits
-
-_BACKLOG = 65_535
-"""As many as the system allows: a client whose connection does not fit asks again after a second, and then after two more."""
+from dragoman.io.server_limits import BACKLOG, ServerLimits
 
 _AT_ONCE = 1.0
 """Seconds that cancelled handlers get to unwind in."""
@@ -88,7 +85,7 @@ class Server:
         self._listening[name] = await loop.create_server(
             lambda: ServerConnection(shared),
             sock=listener,
-            backlog=_BACKLOG,
+            backlog=BACKLOG,
             ssl=self._tls,
             ssl_handshake_timeout=self._limits.head_timeout if self._tls is not None else None,
         )

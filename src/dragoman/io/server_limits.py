@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
+BACKLOG = 65_535
+"""Connections that may wait to be accepted: as many as the system allows. A client whose connection does not fit asks again
+after a second, and then after two more."""
+
 
 class ServerLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Sizes in bytes, times in seconds."""

@@ -17,6 +17,7 @@ from dragoman.io.asgi import AsgiApp
 from dragoman.io.engine import Engine
 from dragoman.io.handler import Handler
 from dragoman.io.mount import Mount, Started
+from dragoman.io.server_limits import BACKLOG
 
 _KEEP_ALIVE = 75
 
@@ -70,8 +71,8 @@ class UvicornServer(uvicorn.Server):
 
 def uvicorn_config(settings: Settings, app: AsgiApp) -> uvicorn.Config:
     return uvicorn.Config(
-        backlog=65_535,
         app,
+        backlog=BACKLOG,
         loop="none",
         http="httptools",
         ws="none",
