@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Iterator
 
-from dragoman.conformance.case import Case, Difference, Differs, Group, Mode, demand, expect, shown
+from dragoman.conformance.case import Case, Difference, Differs, Group, Judge, Mode, demand, expect, shown
 from dragoman.conformance.prompt import Prompt, Tool, User
 from dragoman.conformance.seat import Raised, Said, Seat
 from dragoman.conformance.titles import title_of
@@ -243,7 +243,7 @@ def _midway() -> Iterator[Case]:
         )
 
 
-def _breaks(one: Scenario):
+def _breaks(one: Scenario) -> Judge:
     expected = one.expected
     assert expected is not None
 

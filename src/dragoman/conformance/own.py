@@ -50,7 +50,7 @@ def configuration(upstream_url: str, upstreams: tuple[str, ...]) -> dict[str, An
 
 
 @asynccontextmanager
-async def served(upstream_url: str, upstreams: tuple[str, ...], driver: str = "asgi") -> AsyncGenerator[str]:
+async def served(upstream_url: str, upstreams: tuple[str, ...], driver: str = "native") -> AsyncGenerator[str]:
     """The base URL of a gateway that is ended with the block. Raises `DidNotStart`."""
     with TemporaryDirectory(prefix="dragoman-conformance-") as folder:
         path = Path(folder) / "gateway.json"
