@@ -336,7 +336,8 @@ def _remarks(results: Results) -> str:
         for suite in ALL:
             if numbers.failed(suite):
                 complaint = next((measured.complaint for measured in numbers.of(suite) if measured.complaint), "")
-                lines.append(f"- \\* {entry.name}, {suite}: {numbers.failed(suite)} requests failed ({complaint}).")
+                why = f" ({complaint})" if complaint else ""
+                lines.append(f"- \\* {entry.name}, {suite}: {numbers.failed(suite)} requests failed{why}.")
     widest = _widest(results)
     if widest:
         lines.append(f"- {widest}")

@@ -122,7 +122,9 @@ class Gateway:
             if found is not None:
                 dialect, work = found
                 asked = inbound
-                inbound, caller = self.site.keys.admit(_unpacked(inbound, self.site.max_body))
+                # The key first: nothing is unpacked for a stranger.
+                inbound, caller = self.site.keys.admit(inbound)
+                inbound = _unpacked(inbound, self.site.max_body)
                 if inbound is asked and inbound.same is not None and envelope is None and path in self._works:
                     inbound.same[self] = _Known(dialect, work, regular(inbound, caller))
                 if envelope is not None:
@@ -259,7 +261,7 @@ class Gateway:
 
     async def _other(self, path: str, inbound: Inbound, out: Outbound) -> None:
         asks = inbound.method in _ASKS
-        if asks and path in {"/", *_GREETINGS}:
+        if asks and (path == "/" or path in _GREETINGS):
             await _send(out, 200, _JSON, msgspec.json.encode({"name": "dragoman", "version": __version__, "status": "ok"}))
             return
         if asks and (path.startswith("/health") or path in _OTHER_HEALTH):

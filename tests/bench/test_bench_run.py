@@ -64,7 +64,7 @@ def test_a_gateway_is_measured_as_users_start_it_and_gone_afterwards(capsys: pyt
     assert ours.errors == []
     assert ours.started is not None
     assert ours.memory_idle is not None
-    assert ours.memory_idle > 5
+    assert 5 < ours.memory_idle < 80
     for name in ("chat", "messages-burst"):
         measured = ours.measured[name]
         assert (measured.failed, measured.complaint) == (0, "")

@@ -107,10 +107,11 @@ def test_it_streams_asynchronously(gateway: Served, dialect: str) -> None:
     asyncio.run(talk())
 
 
+@pytest.mark.parametrize("version", ["v1beta", "v1"])
 @pytest.mark.parametrize("dialect", [name for name in DIALECTS if name != "gemini"])
-def test_a_stream_without_alt_sse_is_one_json_array(gateway: Served, dialect: str) -> None:
+def test_a_stream_without_alt_sse_is_one_json_array(gateway: Served, dialect: str, version: str) -> None:
     body = {"contents": [{"role": "user", "parts": [{"text": "Weather?"}]}]}
-    url = f"{gateway.url}/v1beta/models/{dialect}/m:streamGenerateContent"
+    url = f"{gateway.url}/{version}/models/{dialect}/m:streamGenerateContent"
     answer = httpx.post(url, json=body, headers={"x-goog-api-key": KEY})
     assert answer.headers["content-type"].startswith("application/json")
     assert len(answer.json()) > 1

@@ -355,6 +355,7 @@ def test_connections_to_a_host_are_bounded_and_waiters_are_served_in_turn(run: R
             assert most <= 3
             # The three that dial may finish in any order, and late; the others are the queue's.
             assert [number for number in order if number > 2] == list(range(3, 40))
+            assert sorted(order) == list(range(40))
 
     run(scenario())
 

@@ -223,6 +223,8 @@ class Supervisor:
                 raise
         worker = WorkerProcess(brief, plan, process, ours)
         self._workers.add(worker)
+        if self._stopping:  # meanwhile: it would be told by nobody
+            worker.kill()
         self._task(self._live(worker))
         return worker
 
@@ -335,6 +337,8 @@ class Supervisor:
                 self._ports[port] = self._open_port()
                 self._opened.append(self._ports[port])
         for post in range(1, config.server.workers + 1):
+            if self._stopping:
+                return
             await self._replace(post, plan)
         for post in [post for post in self._posts if post > config.server.workers]:
             self._retire(self._posts.pop(post))
@@ -393,7 +397,10 @@ class Supervisor:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(late):
                 for worker in self._workers:
-                    worker.tell(Order("drain"))
+                    if worker.is_ready:
+                        worker.tell(Order("drain"))
+                    else:  # it has nothing to finish, and may not be listening yet
+                        worker.kill()
                 while self._workers:
                     await self._next_change()
         for worker in self._workers:

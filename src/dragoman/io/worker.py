@@ -7,6 +7,7 @@ may come, go or die without any of them being closed, and with it the connection
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import socket
@@ -28,6 +29,8 @@ from dragoman.io.tls import server_context
 
 if TYPE_CHECKING:
     from dragoman.io.uvicorn_server import UvicornServer
+
+log = logging.getLogger("dragoman.worker")
 
 FAILED = 70
 
@@ -132,6 +135,14 @@ class Worker:
             await self.engine.aclose()
 
     async def _obey(self, orders: asyncio.StreamReader) -> None:
+        try:
+            await self._follow(orders)
+        except Exception:
+            # One that hears nothing any more would never end.
+            log.exception("a fault in worker %d", self._brief.number)
+        self._end(drains=True)  # nobody is left who would say so
+
+    async def _follow(self, orders: asyncio.StreamReader) -> None:
         while said := await orders.readline():
             order = msgspec.json.decode(said, type=Order)
             match order.do:
@@ -151,10 +162,11 @@ class Worker:
                     self._serving.hurry()
                 case _:
                     assert_never(order.do)
-        self._end(drains=True)  # nobody is left who would say so
 
     def _end(self, *, drains: bool) -> None:
-        """Begin to end. Draining makes short what a retirement takes its time over."""
+        """Begin to end. Draining makes short what a retirement takes its time over, and is not undone by one."""
+        if not drains and self.engine.draining:
+            return
         loop = asyncio.get_running_loop()
         if drains:
             self.engine.begin_draining()

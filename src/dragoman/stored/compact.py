@@ -27,8 +27,9 @@ async def compact(call: Call, shelf: Shelf | None) -> None:
     assert isinstance(asked, Asked)
     keeping = Keeping(call, asked, shelf)
     await keeping.prepare()
-    call.stream = call.answer.stream = False
     endpoints = keeping.among(list(call.route().endpoints))
+    # Whatever the body asks for: there is nothing to stream.
+    call.stream = call.answer.stream = call.report.stream = False
     if keeps(endpoints[0]) and not keeping.here_only:
         try:
             await hand_on(call, endpoints[0], "POST", "/compact")

@@ -177,7 +177,9 @@ class Shelf:
         """What others go on from is kept for them, and no longer shown."""
         entry, owner = found.entry, found.owner
         if entry.held == "here" and await self.records.get("followed", owner, found.id) is not None:
-            await self.change(found, msgspec.structs.replace(entry, deleted=True))
+            now: Found | None = found
+            while now is not None and not await self.change(now, msgspec.structs.replace(now.entry, deleted=True)):
+                now = await self.read(owner, found.id)
         else:
             await self.records.delete("response", owner, found.id)
         if entry.held == "here":

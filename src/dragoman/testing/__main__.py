@@ -51,7 +51,8 @@ async def serve(upstream: ScriptedUpstream, seconds: float | None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     async with upstream:
-        say(f"{upstream.url}/v1 speaks Chat Completions and Messages; model scenario:NAME, {len(SCENARIOS)} of them (--list)")
+        apis = "Chat Completions, Messages and Responses"
+        say(f"{upstream.url}/v1 speaks {apis}; model scenario:NAME, {len(SCENARIOS)} of them (--list)")
         try:
             async with asyncio.timeout(seconds):
                 await stop.wait()

@@ -122,6 +122,8 @@ class MessagesEncoding:
                 self.ledger.add(part.at, None, "instructions hold only text", "lost")
             return
         self.system.extend(texts)
+        for part in rest:
+            self.ledger.add(part.at, None, "instructions hold only text", "lost")
         self.ledger.add(message.at, None, "moved to the end of the instructions before the conversation", "degraded")
 
     def answered(self, turns: list[Block]) -> list[Block]:
@@ -246,7 +248,8 @@ class MessagesEncoding:
         return self.dressed({"image": native}, part, part.cache, native)
 
     def document(self, part: Document) -> list[Block]:
-        named = document_format(part.media_type or ("text/plain" if part.text is not None else ""))
+        written = part.text is not None or part.parts is not None
+        named = document_format(part.media_type or ("text/plain" if written else ""))
         if part.text is not None:
             # As bytes, which every model takes; a text as such only some.
             source: Block = {"bytes": _base64(part.text)}
@@ -307,9 +310,13 @@ class MessagesEncoding:
                 content.append({"json": msgspec.Raw(inner.text.encode())})
             else:
                 # A cache point within a result has no form; that of the result stands behind it.
-                content += [block for block in self.part(inner) if "cachePoint" not in block]
+                for block in self.part(inner):
+                    if "cachePoint" in block:
+                        continue
+                    content += (
+                        [block] if _fits_result(block) else self.omitted(inner, next(iter(block)), "no result can hold it")
+                    )
                 self.unmarkable(inner)
-        content = [block if _fits_result(block) else {"text": "[omitted]"} for block in content]
         native: Block = {"toolUseId": self.call_id(part.call_id, part), "content": content or [{"text": _NO_RESULT}]}
         if part.is_error:
             native["status"] = "error"

@@ -390,12 +390,12 @@ class _Encoding:
 def _object_schema(schema: msgspec.Raw) -> msgspec.Raw | Block:
     """An empty or missing schema means an object without members; models refuse one that does not say `object`."""
     text = bytes(schema)
-    if b'"type"' in text:
-        return schema
     try:
         found = msgspec.json.decode(text, type=dict[str, msgspec.Raw]) if text and text != b"null" else {}
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return schema  # what is wrong with it is for the provider to say
+    if "type" in found:
+        return schema
     return {"type": "object", "properties": {}, **found}
 
 

@@ -12,6 +12,7 @@ from dragoman.dialects.sealing import Foreign, Sealing, values_of
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _items = msgspec.json.Decoder(list[msgspec.Raw])
 _encode = msgspec.json.Encoder().encode
+_NOTHING = msgspec.Raw(b'[{"text":"(no text)"}]')
 _NOT_READ = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError)
 
 # In a text the quotes would be escaped. A member of that name in a call's input does no harm here.
@@ -32,9 +33,8 @@ def _without(body: bytes, foreign: Foreign) -> tuple[bytes, int]:
     for raw in messages:
         message, count = _message(raw, foreign) if b"reasoningContent" in bytes(raw) else (raw, 0)
         taken += count
-        if message is not None:
-            kept.append(message)
-        if b'"assistant"' in bytes(raw):
+        kept.append(message)
+        if _role(raw) == "assistant":
             bare_turn = count > 0
     if not taken:
         return body, 0
@@ -55,7 +55,18 @@ def _unthinking(fields: dict[str, msgspec.Raw]) -> None:
             fields["additionalModelRequestFields"] = msgspec.Raw(_encode(more))
 
 
-def _message(raw: msgspec.Raw, foreign: Foreign) -> tuple[msgspec.Raw | None, int]:
+class _Turn(msgspec.Struct):
+    role: str = ""
+
+
+def _role(raw: msgspec.Raw) -> str:
+    try:
+        return msgspec.json.decode(raw, type=_Turn).role
+    except _NOT_READ:
+        return ""
+
+
+def _message(raw: msgspec.Raw, foreign: Foreign) -> tuple[msgspec.Raw, int]:
     try:
         fields = _fields.decode(raw)
         blocks = _items.decode(fields["content"])
@@ -64,9 +75,8 @@ def _message(raw: msgspec.Raw, foreign: Foreign) -> tuple[msgspec.Raw | None, in
     kept = [block for block in blocks if not (b"reasoningContent" in bytes(block) and _is_foreign(block, foreign))]
     if len(kept) == len(blocks):
         return raw, 0
-    if not kept:
-        return None, len(blocks)
-    fields["content"] = msgspec.Raw(_encode(kept))
+    # A turn of nothing else stays, for turns must alternate.
+    fields["content"] = msgspec.Raw(_encode(kept)) if kept else _NOTHING
     return msgspec.Raw(_encode(fields)), len(blocks) - len(kept)
 
 

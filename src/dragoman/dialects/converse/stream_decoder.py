@@ -159,6 +159,8 @@ class StreamDecoder:
                 events += self._opened(name, of, Text(text=""))
             elif of == "reasoningContent":
                 events += self._reasoning_opened(name, delta[kind])
+            elif of == "toolUse":
+                raise UpstreamGarbled("a call's input came without its beginning", provider=self._issuer)
             else:
                 # Nothing that could be told without its beginning.
                 return events

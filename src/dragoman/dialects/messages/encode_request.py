@@ -152,6 +152,9 @@ class _Encoding:
 
     def system_turn(self, message: Message, out: list[Block], *, fits: bool) -> None:
         texts = [part for part in message.parts if isinstance(part, Text) and part.text.strip()]
+        for part in message.parts:
+            if not isinstance(part, Text):
+                self.ledger.add(part.at, None, "instructions hold only text", "lost")
         if texts and (self.native or (self.profile.inline_system and fits)):
             out.append(
                 {"role": "system", "content": [self.text(part) for part in texts] or [{"type": "text", "text": _NO_TEXT}]}
