@@ -69,7 +69,6 @@ KINDS = (
     "other",
 )
 _FIRST_SCRIPT = KINDS.index("latin")
-_LETTERS = tuple(KINDS.index(kind) for kind in ("unknown", "letter", "latin", "vietnamese"))
 
 
 class Family(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,11 +142,8 @@ def family_of(model: str) -> Family:
 
 
 def tokens_of_text(text: str, model: str) -> int:
-    """A price below nothing (Vietnamese) mends what its words have cost as unknown ones, so no more is taken off than that."""
     family = family_of(model)
-    costs = [price * count for price, count in zip(family.prices, _counts(text, family.digits), strict=True)]
-    mended = max(0.0, sum(costs[at] for at in _LETTERS))
-    return round(mended + sum(cost for at, cost in enumerate(costs) if at not in _LETTERS))
+    return max(0, round(sum(price * count for price, count in zip(family.prices, _counts(text, family.digits), strict=True))))
 
 
 def tokens_of_request(request: Request, model: str) -> int:
