@@ -98,6 +98,12 @@ def test_a_key_is_taken_in_every_customary_place_and_goes_no_further(
     assert reports.last(count + 1).caller.name == "alice"
 
 
+def test_nothing_is_unpacked_for_a_stranger(gateway: Served) -> None:
+    garbled = [JSON, ("content-encoding", "gzip")]
+    assert say(gateway, "POST", PATHS["chat"], garbled, b"no gzip").status == 401
+    assert say(gateway, "POST", PATHS["chat"], [*garbled, ("authorization", ALICE)], b"no gzip").status == 400
+
+
 def test_a_key_may_be_configured_as_its_digest(gateway: Served, reports: Reports) -> None:
     count = len(reports)
     assert post(gateway, "chat", "chat/m", [("authorization", f"Bearer {BOB}")]).status == 200

@@ -18,6 +18,7 @@ from botocore.validate import ParamValidator
 from dragoman.dialects import DIALECTS
 from dragoman.dialects.base import Target
 from dragoman.dialects.converse import CONVERSE
+from dragoman.dialects.converse.sealed import SEALING
 from dragoman.errors import MalformedBody
 from dragoman.ir.losses import Ledger
 from dragoman.ir.names import fit
@@ -288,6 +289,27 @@ def test_media_are_bytes_and_documents_have_legal_names() -> None:
         "[audio omitted]",
     ]
     assert len([loss for loss in ledger.losses if loss.severity == "lost"]) == 4
+
+
+def test_what_a_result_or_an_instruction_cannot_hold_is_in_the_ledger() -> None:
+    ledger = Ledger()
+    wav = Audio(data="UklGRg==", format="wav", at=((None, "messages"), 7))
+    call = assistant(ToolCall(id="c", name="f", arguments="{}"))
+    told = encoded(asking(user(Text(text="x")), call, user(ToolResult(call_id="c", parts=[wav]))), ledger=ledger)
+    assert {"text": "[audio omitted]"} in told["messages"][2]["content"][0]["toolResult"]["content"]
+    picture = Image(data="iVBORw0KGgo=", media_type="image/png", at=((None, "messages"), 8))
+    encoded(asking(user(Text(text="x")), Message(role="system", parts=[Text(text="y"), picture])), ledger=ledger)
+    lost = [loss.path for loss in ledger.losses if loss.severity == "lost"]
+    assert lost == ["messages[7]", "messages[8]"]
+
+
+def test_a_turn_of_another_providers_reasoning_alone_stays_a_turn() -> None:
+    sealed = {"reasoningContent": {"reasoningText": {"text": "t", "signature": "c2ln"}}}
+    turns = [("user", [{"text": "a"}]), ("assistant", [sealed]), ("user", [{"text": "b"}])]
+    body = json.dumps({"messages": [{"role": role, "content": content} for role, content in turns]}).encode()
+    without, taken = SEALING.without(body, lambda _: True)
+    assert taken == 1
+    assert [turn["role"] for turn in json.loads(without)["messages"]] == ["user", "assistant", "user"]
 
 
 def test_only_its_issuer_gets_sealed_reasoning_back() -> None:
