@@ -39,9 +39,9 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 def run(options: argparse.Namespace) -> int:
     try:
-        from dragoman.cli import judging
+        from dragoman.cli.judging import run as judge
     except ModuleNotFoundError as error:
         raise Failure(
             f"the battery needs the official SDKs ({error.name} is missing): pip install 'dragoman[conformance]'", 2
         ) from None
-    return judging.run(options)
+    return judge(options)
