@@ -9,10 +9,10 @@ from typing import Any, cast
 
 import msgspec
 
+from dragoman.config import ServerLimits
 from dragoman.errors import DragomanError
 from dragoman.io.connection import Connection
 from dragoman.io.server_connection import ServerConnection, Shared
-from dragoman.io.server_limits import ServerLimits
 from dragoman.wire.http import Inbound, Outbound
 
 _TURNS = 4
@@ -123,7 +123,7 @@ def _serve(pieces: Iterable[bytes]) -> tuple[list[tuple[str, bytes, bytes]], byt
 
 def _served(pieces: Iterable[bytes]) -> tuple[list[tuple[str, bytes, bytes]], bytes]:
     loop, handler, socket = _loop(), _Handler(), _Socket()
-    connection = ServerConnection(Shared(handler, ServerLimits(head_size=8192, headers=20), loop))
+    connection = ServerConnection(Shared(handler, ServerLimits(max_header_size=8192, max_headers=20), loop))
     connection.connection_made(cast("asyncio.Transport", socket))
     for piece in pieces:
         if socket.closed:

@@ -22,11 +22,11 @@ import uvicorn
 import uvloop
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from dragoman.config import ServerLimits
 from dragoman.errors import DragomanError, Unauthenticated
 from dragoman.io.asgi import AsgiApp
 from dragoman.io.mount import Mount
 from dragoman.io.server import Server
-from dragoman.io.server_limits import ServerLimits
 from dragoman.wire.http import Inbound, Outbound
 from tests.io.scripted_peer import run_on, until
 

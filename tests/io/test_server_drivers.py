@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dragoman.io.server_limits import ServerLimits
+from dragoman.config import ServerLimits
 from dragoman.wire.http import Inbound, Outbound
 from tests.io.authority import Authority
 from tests.io.scripted_peer import Run, until
@@ -53,7 +53,7 @@ UVICORN_CANNOT: dict[str, str] = {
 }
 """What it does not do at all. Its half of the test shows what it does instead."""
 
-SMALL = ServerLimits(headers=20, head_size=8192, target_size=1024)
+SMALL = ServerLimits(max_headers=20, max_header_size=8192, max_url_size=1024)
 QUICK = 0.15
 
 
@@ -574,7 +574,7 @@ _STRANGER = b"x-key: wrong"
 )
 def test_a_stranger_is_refused_before_the_body_has_come(driver: str, run: Run, raw: bytes) -> None:
     async def scenario() -> None:
-        async with serving(driver, limits=ServerLimits(linger=QUICK)) as served, served.client() as client:
+        async with serving(driver, limits=ServerLimits(linger_timeout=QUICK)) as served, served.client() as client:
             await client.send(raw)
             if driver == "asgi" and raw.endswith(b"\r\n\r\n") and b"expect" not in raw:
                 assert "first-piece" in UVICORN_CANNOT
@@ -784,7 +784,7 @@ def test_the_handler_waits_for_a_client_that_does_not_read(driver: str, run: Run
 @on_all_drivers
 def test_a_client_that_takes_nothing_is_given_up(driver: str, run: Run) -> None:
     async def scenario() -> None:
-        limits = ServerLimits(stall_timeout=QUICK)
+        limits = ServerLimits(send_timeout=QUICK)
         async with serving(driver, limits=limits, patience=1) as served, served.client(buffers=4096) as client:
             client.reader._transport.pause_reading()  # pyright: ignore[reportAttributeAccessIssue]
             await client.send(get("/flood"))
@@ -818,7 +818,7 @@ def test_a_client_that_takes_its_answer_too_slowly_is_given_up_when_its_time_is_
 def test_a_client_that_takes_everything_is_not_timed_by_that(driver: str, run: Run) -> None:
     async def scenario() -> None:
         loop = asyncio.get_running_loop()
-        limits = ServerLimits(head_timeout=0.03)
+        limits = ServerLimits(header_timeout=0.03)
         async with serving(driver, limits=limits) as served, served.client() as client:
             await client.send(get("/bounded-wait"))
             loop.call_later(0.1, served.handler.gate.set)
@@ -831,7 +831,7 @@ def test_a_client_that_takes_everything_is_not_timed_by_that(driver: str, run: R
 @pytest.mark.parametrize("sent", [b"G", get("/echo")[:-2]])
 def test_a_head_that_does_not_come_is_not_waited_for(driver: str, run: Run, sent: bytes) -> None:
     async def scenario() -> None:
-        limits = ServerLimits(head_timeout=QUICK)
+        limits = ServerLimits(header_timeout=QUICK)
         async with serving(driver, limits=limits) as served, served.client() as client:
             await client.send(sent)
             if driver == "native":
@@ -851,7 +851,7 @@ def test_a_head_that_trickles_in_has_no_more_time(driver: str, run: Run) -> None
 
     async def scenario() -> None:
         loop = asyncio.get_running_loop()
-        async with serving(driver, limits=ServerLimits(head_timeout=QUICK)) as served, served.client() as client:
+        async with serving(driver, limits=ServerLimits(header_timeout=QUICK)) as served, served.client() as client:
             begun = loop.time()
             await client.send(b"GET /echo HTTP/1.1\r\nhost: test\r\n")
             answer = asyncio.ensure_future(client.answer())
@@ -930,7 +930,7 @@ def test_an_idle_connection_is_closed(driver: str, run: Run, requests: int) -> N
 def test_a_handler_at_work_is_not_timed_by_the_server(driver: str, run: Run) -> None:
     async def scenario() -> None:
         loop = asyncio.get_running_loop()
-        limits = ServerLimits(idle_timeout=0.03, head_timeout=0.03, body_timeout=0.03, stall_timeout=0.03)
+        limits = ServerLimits(idle_timeout=0.03, header_timeout=0.03, body_timeout=0.03, send_timeout=0.03)
         async with serving(driver, limits=limits) as served, served.client() as client:
             await client.send(get("/wait"))
             loop.call_later(4 * 0.03, served.handler.gate.set)

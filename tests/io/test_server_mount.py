@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from dragoman.config import ServerLimits
 from dragoman.io.mount import Message, Mount, MountFailed, Receive, Scope, Send
-from dragoman.io.server_limits import ServerLimits
 from tests.io.scripted_peer import Run, run_on, until
 from tests.io.server_drivers import PIECE, Echo, chunked, get, on_all_drivers, post, serving
 
@@ -265,10 +265,10 @@ def test_an_application_that_fails_within_its_answer_breaks_it_off(driver: str, 
 @pytest.mark.parametrize(
     ("raw", "limits", "status"),
     [
-        (post("/app/hold", b"x" * 10)[:-1], ServerLimits(body_timeout=QUICK, linger=QUICK), 408),
-        (chunked("/app/hold", b"x" * 700, b"x" * 700), ServerLimits(linger=QUICK), 413),
-        (post("/app/hold", b"x" * 1400), ServerLimits(linger=QUICK), 413),
-        (get("/app/hold", b"transfer-encoding: chunked", method=b"POST") + b"xyz\r\n", ServerLimits(linger=QUICK), 400),
+        (post("/app/hold", b"x" * 10)[:-1], ServerLimits(body_timeout=QUICK, linger_timeout=QUICK), 408),
+        (chunked("/app/hold", b"x" * 700, b"x" * 700), ServerLimits(linger_timeout=QUICK), 413),
+        (post("/app/hold", b"x" * 1400), ServerLimits(linger_timeout=QUICK), 413),
+        (get("/app/hold", b"transfer-encoding: chunked", method=b"POST") + b"xyz\r\n", ServerLimits(linger_timeout=QUICK), 400),
     ],
     ids=["slow", "large-in-chunks", "large", "garbled"],
 )

@@ -56,6 +56,37 @@ class Tls(msgspec.Struct, frozen=True):
     key: str | None = None
 
 
+class ServerLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """How much the server takes from one client, and how long it waits for it. Sizes in bytes, times in seconds."""
+
+    max_connections: int | None = None
+    """Of one process. Who comes when there are so many is told so, and let go."""
+    max_headers: int = 100
+    max_header_size: int = 64 * 1024
+    """The whole head of a request; also framing within a chunked body that carries no content."""
+    max_url_size: int = 16 * 1024
+    read_ahead: int = 64 * 1024
+    """What a client may send before the answer to its last request is done; then it is not read."""
+    write_buffer: int = 256 * 1024
+    """What may wait for a slow client before the handler waits too."""
+    header_timeout: float = 10.0
+    """From the first byte of a request to the end of its head."""
+    body_timeout: float = 30.0
+    """Between two pieces of a body."""
+    idle_timeout: float = 75.0
+    """Between two requests, and before the first."""
+    send_timeout: float = 60.0
+    """A client that takes nothing for so long while data waits for it is given up."""
+    linger_timeout: float = 2.0
+    """How long a client that was turned away may go on sending. A connection closed upon unread data is reset, and the
+    client might never see why."""
+
+    @property
+    def pace(self) -> float:
+        """The shortest of the times that a connection may be late by."""
+        return min(self.header_timeout, self.body_timeout, self.idle_timeout, self.send_timeout)
+
+
 class Server(msgspec.Struct, frozen=True, kw_only=True):
     """`max_body` in bytes, `ping` and `drain` in seconds. `open`: listen beyond the loopback without client keys. `workers`:
     processes. `drain`: what answers under way get to end in when the gateway stops."""

@@ -20,11 +20,12 @@ import ssl
 import sys
 from collections.abc import Awaitable, Callable
 
+from dragoman.config import ServerLimits
 from dragoman.io.handler import Handler
 from dragoman.io.mount import Mount
 from dragoman.io.process import Terminal
 from dragoman.io.server_connection import ServerConnection, Shared
-from dragoman.io.server_limits import BACKLOG, ServerLimits
+from dragoman.io.server_limits import BACKLOG
 
 _AT_ONCE = 1.0
 """Seconds that cancelled handlers get to unwind in."""
@@ -87,7 +88,7 @@ class Server:
             sock=listener,
             backlog=BACKLOG,
             ssl=self._tls,
-            ssl_handshake_timeout=self._limits.head_timeout if self._tls is not None else None,
+            ssl_handshake_timeout=self._limits.header_timeout if self._tls is not None else None,
         )
 
     def leave(self, name: int) -> None:

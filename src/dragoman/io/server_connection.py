@@ -40,11 +40,11 @@ from typing import cast
 
 import httptools
 
+from dragoman.config import ServerLimits
 from dragoman.errors import DragomanError, RequestError
 from dragoman.io.handler import Handler
 from dragoman.io.mount import Mount
 from dragoman.io.server_answer import ServerAnswer, status_line
-from dragoman.io.server_limits import ServerLimits
 from dragoman.io.server_mounted import MountedExchange
 from dragoman.io.server_request import BODY, BUSY, CLOSED, END, HEAD, IDLE, LEAVING, RequestReader, TurnedAwayError
 from dragoman.wire.http import Inbound
@@ -123,7 +123,7 @@ class ServerConnection(RequestReader):
         self._shared = shared
         self.loop = shared.loop
         self.is_full = False
-        """More waits for the client than `write_high`."""
+        """More waits for the client than `write_buffer`."""
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._deadline = math.inf
@@ -131,7 +131,7 @@ class ServerConnection(RequestReader):
         self._reading_paused = False
         self._held: list[bytes] = []
         self._held_size = 0
-        self._small = min(_SMALL, shared.limits.head_size)
+        self._small = min(_SMALL, shared.limits.max_header_size)
         self._written = 0
         self._taken = 0
         self._taken_at = 0.0
@@ -152,7 +152,7 @@ class ServerConnection(RequestReader):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = stream = cast("asyncio.Transport", transport)
-        stream.set_write_buffer_limits(high=self._limits.write_high)
+        stream.set_write_buffer_limits(high=self._limits.write_buffer)
         peer = stream.get_extra_info("peername")
         self._client = str(peer[0]) if isinstance(peer, tuple) and peer else ""
         shared = self._shared
@@ -238,12 +238,12 @@ class ServerConnection(RequestReader):
                     self._framing = 0
                     fresh = True
                 self._framing += stop - at
-                if phase != BODY and self._framing > self._limits.head_size:
+                if phase != BODY and self._framing > self._limits.max_header_size:
                     self._too_much_framing()
                     return
             if not self._parse(view[at:stop]):
                 return
-            if self._phase == BODY and self._framing > self._limits.head_size:
+            if self._phase == BODY and self._framing > self._limits.max_header_size:
                 self._too_much_framing()
                 return
             if phase == IDLE and self._phase == BODY:
@@ -295,13 +295,13 @@ class ServerConnection(RequestReader):
             if not self._screened and self._mounted is None:
                 self._screen()
         elif self._phase == HEAD and from_start:
-            self._deadline = self.loop.time() + self._limits.head_timeout
+            self._deadline = self.loop.time() + self._limits.header_timeout
 
     def _too_much_framing(self) -> None:
         if self._phase == BODY:
-            self._reason = 400, f"more than {self._limits.head_size} bytes of framing without content"
+            self._reason = 400, f"more than {self._limits.max_header_size} bytes of framing without content"
         else:
-            self._reason = 431, f"the head of the request is larger than {self._limits.head_size} bytes"
+            self._reason = 431, f"the head of the request is larger than {self._limits.max_header_size} bytes"
         self._turn_away()
 
     def _turn_away(self, *, is_head: bool = False) -> None:
@@ -435,7 +435,7 @@ class ServerConnection(RequestReader):
             return
         limits = self._limits
         self._phase = HEAD if self._begun else IDLE
-        self._deadline = self.loop.time() + (limits.head_timeout if self._begun else limits.idle_timeout)
+        self._deadline = self.loop.time() + (limits.header_timeout if self._begun else limits.idle_timeout)
         if self._held:
             data = b"".join(self._held)
             self._held.clear()
@@ -487,12 +487,12 @@ class ServerConnection(RequestReader):
         self._held_size = 0
         if unread and transport.can_write_eof():
             transport.write_eof()
-            self._set_timer(self._limits.linger)
+            self._set_timer(self._limits.linger_timeout)
             if self._reading_paused:
                 self._resume_reading()
         else:
             transport.close()
-            self._deadline = self.loop.time() + self._limits.stall_timeout
+            self._deadline = self.loop.time() + self._limits.send_timeout
 
     def _leave_handler(self) -> None:
         answer, task, mounted = self._answer, self._task, self._mounted
@@ -540,17 +540,17 @@ class ServerConnection(RequestReader):
         if not waiting or taken != self._taken:
             self._taken = taken
             self._taken_at = now
-        elif now - self._taken_at >= self._limits.stall_timeout - _TIMER_SLACK:
+        elif now - self._taken_at >= self._limits.send_timeout - _TIMER_SLACK:
             self.drop()
 
     def _expired(self, now: float) -> None:
         transport = self._transport
         assert transport is not None
-        self._deadline = now + self._limits.stall_timeout
+        self._deadline = now + self._limits.send_timeout
         if self._phase == IDLE:
             self._part(unread=False)
         elif self._phase == HEAD:
-            self._reason = 408, f"the head of the request did not come within {self._limits.head_timeout:g} s"
+            self._reason = 408, f"the head of the request did not come within {self._limits.header_timeout:g} s"
             self._turn_away()
         elif self._phase == BODY and self._mounted is not None:
             if not (self._reading_paused or self._mounted.expects):  # else it is not the client who is slow

@@ -13,10 +13,10 @@ from urllib.parse import unquote
 
 import httptools
 
+from dragoman.config import ServerLimits
 from dragoman.errors import BodyTooLarge, DragomanError
 from dragoman.io.handler import Handler
 from dragoman.io.server_head import KnownHead, known_head
-from dragoman.io.server_limits import ServerLimits
 from dragoman.io.server_mounted import MountedExchange
 from dragoman.wire.http import Inbound, RawHeaders
 
@@ -226,8 +226,8 @@ class RequestReader(asyncio.Protocol):
 
     def on_url(self, url: bytes) -> None:
         self._url = self._url + url if self._url else url
-        if len(self._url) > self._limits.target_size:
-            raise self._stop(414, f"the request target is longer than {self._limits.target_size} bytes")
+        if len(self._url) > self._limits.max_url_size:
+            raise self._stop(414, f"the request target is longer than {self._limits.max_url_size} bytes")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._phase == BODY:
@@ -250,8 +250,8 @@ class RequestReader(asyncio.Protocol):
                 self._expects = value
             else:
                 self._upgrade = value
-        if len(headers) > self._limits.headers:
-            raise self._stop(431, f"the request has more than {self._limits.headers} header fields")
+        if len(headers) > self._limits.max_headers:
+            raise self._stop(431, f"the request has more than {self._limits.max_headers} header fields")
 
     def on_headers_complete(self) -> None:
         parser = self._parser
