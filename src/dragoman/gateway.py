@@ -219,7 +219,7 @@ class Gateway:
         request_id = self._new_id()
         dialect = self._dialect_of(inbound)
         told = dialect.encode_error(error, request_id)
-        headers = [(name.encode(), value.encode("latin-1", "replace")) for name, value in told.headers]
+        headers = told.raw
         if error.status == 405:
             headers.append((b"allow", self._allowed(inbound.path.rstrip("/")).encode()))
         await _send(out, told.status, headers, told.body)

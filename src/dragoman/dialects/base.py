@@ -24,7 +24,7 @@ from dragoman.ir.request import Request
 from dragoman.ir.usage import Usage
 from dragoman.wire.body import Peek, peek, swap_model
 from dragoman.wire.framing import SSE, Framing
-from dragoman.wire.http import Inbound
+from dragoman.wire.http import Inbound, RawHeaders
 from dragoman.wire.sse import Frame
 
 Headers = list[tuple[str, str]]
@@ -77,6 +77,11 @@ class HttpError(msgspec.Struct):
     status: int
     headers: Headers
     body: bytes
+
+    @property
+    def raw(self) -> RawHeaders:
+        """The headers as they go out. What a provider has said can stand in them, and a header holds no more than Latin-1."""
+        return [(name.encode(), value.encode("latin-1", "replace")) for name, value in self.headers]
 
 
 class Forms(msgspec.Struct, frozen=True, kw_only=True):

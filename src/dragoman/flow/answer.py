@@ -113,5 +113,4 @@ class Answer:
             await self.finish(told)
         else:
             refusal = self._dialect.encode_error(error, self.request_id)
-            headers = [(name.encode(), value.encode("latin-1", "replace")) for name, value in refusal.headers]
-            await self.whole(refusal.status, headers, refusal.body)
+            await self.whole(refusal.status, refusal.raw, refusal.body)

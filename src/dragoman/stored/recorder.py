@@ -84,8 +84,7 @@ class Recorder:
         call = self._call
         call.report.error = error
         told = call.dialect.encode_error(error, call.report.request_id)
-        headers = [(name.encode(), value.encode("latin-1", "replace")) for name, value in told.headers]
-        return told.status, [*headers, (b"content-length", b"%d" % len(told.body))], told.body
+        return told.status, [*told.raw, (b"content-length", b"%d" % len(told.body))], told.body
 
     # ------------------------------------------------------------ a stream
 
