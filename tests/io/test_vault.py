@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
 import stat
+import sys
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
@@ -14,7 +16,7 @@ import pytest
 from dragoman.config import VaultConfig, load
 from dragoman.errors import ConfigError, StoreUnavailable
 from dragoman.io.store import Store
-from dragoman.io.vault import KIND, StoreVault, vault_of
+from dragoman.io.vault import KIND, StoreVault, readable_by_others, vault_of
 from dragoman.secret import Secret
 from tests.serving import PATIENCE
 
@@ -170,12 +172,54 @@ def test_the_key_is_made_once_and_for_this_user_alone(tmp_path: Path) -> None:
 
 def test_a_key_that_cannot_be_read_is_told_to_who_needs_it(tmp_path: Path) -> None:
     (tmp_path / "vault.key").write_text("too short\n")
+    (tmp_path / "vault.key").chmod(0o600)
 
     async def use(vault: StoreVault, store: Store, clock: Hands) -> None:
         with pytest.raises(StoreUnavailable, match="no key"):
             await vault.put(ALICE, {"a": b"x"})
 
     using(tmp_path, use, VaultConfig(key_file=str(tmp_path / "vault.key")))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no modes")
+@pytest.mark.parametrize("mode", [0o644, 0o606, 0o620])
+def test_a_key_that_others_can_read_is_refused_until_they_cannot(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, mode: int
+) -> None:
+    key = tmp_path / "vault.key"
+    key.write_bytes(base64.urlsafe_b64encode(bytes(32)))
+    key.chmod(mode)
+
+    async def use(vault: StoreVault, store: Store, clock: Hands) -> None:
+        assert f"has the mode {mode:04o}" in caplog.text, "said before it is needed"
+        with pytest.raises(StoreUnavailable, match=rf"others can read .*chmod 600 {key}"):
+            await vault.put(ALICE, {"a": b"x"})
+        key.chmod(0o400)
+        await vault.put(ALICE, {"a": b"x"})
+        assert await got(vault, ALICE, "a") == {"a": b"x"}
+
+    using(tmp_path, use, VaultConfig(key_file=str(key)))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no modes")
+@pytest.mark.parametrize(
+    ("mode", "owner", "fine"),
+    [(0o600, 5, True), (0o400, 5, True), (0o640, 5, False), (0o440, 0, True), (0o640, 0, True), (0o644, 0, False)],
+)
+def test_roots_own_key_may_be_shared_with_a_group_as_orchestrators_do(mode: int, owner: int, fine: bool) -> None:
+    found = os.stat_result((stat.S_IFREG | mode, 1, 1, 1, owner, 0, 45, 0, 0, 0))
+    assert (readable_by_others(Path("vault.key"), found) is None) == fine
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no modes")
+def test_a_demanded_vault_whose_key_others_can_read_is_a_mistake_in_the_configuration(tmp_path: Path) -> None:
+    key = tmp_path / "vault.key"
+    key.write_bytes(base64.urlsafe_b64encode(bytes(32)))
+    key.chmod(0o604)
+    store = Store("sqlite:///:memory:", Hands())
+    with pytest.raises(ConfigError, match="others can read"):
+        vault_of(VaultConfig(enabled=True, key_file=str(key)), store, Hands())
+    assert vault_of(VaultConfig(enabled=True, key=KEY, key_file=str(key)), store, Hands()) is not None, "it is not needed"
 
 
 # ---------------------------------------------------------------- its configuration

@@ -17,7 +17,7 @@ import gc
 import logging
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -105,13 +105,11 @@ class Store:
 
     async def put(self, *records: Record) -> None:
         for record in records:
-            if not _possible(record.id):
-                raise ValueError(f"{record.id[:80]!r} cannot be the id of a record")
+            _must_be_possible(record.id)
         await self._do(lambda database, on: database.put(on, records), writes=True)
 
     async def swap(self, record: Record) -> bool:
-        if not _possible(record.id):
-            raise ValueError(f"{record.id[:80]!r} cannot be the id of a record")
+        _must_be_possible(record.id)
         now = self._clock.time()
         return await self._do(lambda database, on: database.swap(on, record, now), writes=True)
 
@@ -119,7 +117,7 @@ class Store:
         return (await self.several(kind, owner, [key])).get(key)
 
     async def several(self, kind: str, owner: str, keys: Sequence[str]) -> dict[str, Record]:
-        wanted = [key for key in dict.fromkeys(keys) if _possible(key)]
+        wanted = _wanted(keys)
         if not wanted:
             return {}
         now = self._clock.time()
@@ -132,13 +130,13 @@ class Store:
 
     async def keep(self, kind: str, owner: str, keys: Sequence[str], expires: float | None) -> None:
         now = self._clock.time()
-        wanted = [key for key in dict.fromkeys(keys) if _possible(key)]
+        wanted = _wanted(keys)
         if wanted:
             await self._do(lambda database, on: database.keep(on, kind, owner, wanted, expires=expires, now=now), writes=True)
 
     async def delete(self, kind: str, owner: str, *keys: str) -> int:
         now = self._clock.time()
-        wanted = [key for key in dict.fromkeys(keys) if _possible(key)]
+        wanted = _wanted(keys)
         if not wanted:
             return 0
         return await self._do(lambda database, on: database.delete(on, kind, owner, wanted, now), writes=True)
@@ -284,7 +282,7 @@ class Store:
                 raise
             self._failure = None
             if gc.get_freeze_count():
-                # What was imported just now is as little for the garbage collector as the rest (`serving.settle`).
+                # What was imported just now is as little for the garbage collector as the rest (`housekeeping.settle`).
                 gc.freeze()
             if not self._database.sqlite:
                 self._start(_LANES - 1)
@@ -308,3 +306,13 @@ class Store:
 def _possible(key: str) -> bool:
     """Whether there can be a record of this id at all. Ids come from callers."""
     return 0 < len(key) <= _LONGEST and key.isprintable()
+
+
+def _wanted(keys: Iterable[str]) -> list[str]:
+    """Each of these ids once, and only those of which there can be a record."""
+    return [key for key in dict.fromkeys(keys) if _possible(key)]
+
+
+def _must_be_possible(key: str) -> None:
+    if not _possible(key):
+        raise ValueError(f"{key[:80]!r} cannot be the id of a record")

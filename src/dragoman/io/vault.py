@@ -12,6 +12,7 @@ import hmac
 import importlib.util
 import logging
 import os
+import stat
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -38,6 +39,9 @@ _NONCE = 12
 _TAG = 16
 """Bytes of a name's hash that stand before what is encrypted: two names may share a slot."""
 _KEY = 32
+_NOT_OF_OURS = 0o077
+_NOT_OF_ROOTS = 0o037
+"""The rights to a key's file that nobody else may have."""
 _EMPTY_FOR = 1.0
 """Seconds for which an owner without entries is not asked for again: another process may have put one there meanwhile."""
 _MOST_OWNERS = 10_000
@@ -53,7 +57,22 @@ def vault_of(config: VaultConfig, store: Store | None, clock: Clock) -> StoreVau
         if config.enabled:
             raise ConfigError("vault: it needs the package cryptography: pip install 'dragoman[vault]'")
         return None
+    if (wrong := _too_open(config)) is not None:
+        if config.enabled:
+            raise ConfigError(f"vault: {wrong}")
+        log.warning("the vault cannot be used: %s", wrong)
     return StoreVault(config, store, clock)
+
+
+def _too_open(config: VaultConfig) -> str | None:
+    """What is wrong with who may read the key's file, as far as that can be told before it is needed."""
+    if config.key is not None or config.key_file is None:
+        return None
+    path = Path(config.key_file)
+    try:
+        return readable_by_others(path, path.stat())
+    except OSError:
+        return None  # it is not there yet; what else is wrong is told when it is needed
 
 
 class StoreVault:
@@ -196,8 +215,27 @@ def _kept_key(path: Path) -> bytes:
             pass  # another process was faster
         finally:
             fresh.unlink(missing_ok=True)
-    text = path.read_bytes().strip()
+    with path.open("rb") as file:
+        if (wrong := readable_by_others(path, os.fstat(file.fileno()))) is not None:
+            raise ValueError(wrong)
+        text = file.read().strip()
     key = urlsafe_b64decode(text)
     if len(key) != _KEY:
         raise ValueError("it does not hold 32 bytes in base64")
     return key
+
+
+def readable_by_others(path: Path, found: os.stat_result) -> str | None:
+    """A sentence where more than this user may use the key. Root's own file may be shared with a group: that is how
+    orchestrators hand secrets to a user (PostgreSQL draws the line in the same place,
+    https://www.postgresql.org/docs/current/ssl-tcp.html)."""
+    if os.name == "nt":
+        return None  # has no such modes
+    mode = stat.S_IMODE(found.st_mode)
+    if not mode & (_NOT_OF_ROOTS if found.st_uid == 0 else _NOT_OF_OURS):
+        return None
+    return (
+        f"others can read the vault's key: {path} has the mode {mode:04o}. Let only the user who runs the gateway read it "
+        f"(chmod 600 {path}); if others may have read it already, remove it for a new one, with which what is in the vault now "
+        "cannot be read"
+    )
