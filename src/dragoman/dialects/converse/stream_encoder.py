@@ -1,8 +1,5 @@
 """Events to a Converse stream, always in its grammar: blocks one after the other, indices without gaps, one `messageStart`,
 one `messageStop` and then `metadata`; or one exception and nothing after it.
-
-The hub lets several parts be open at once (a provider may interleave two calls). Here the first is written through as it
-comes, later ones are held until it closes.
 """
 
 from __future__ import annotations
@@ -24,7 +21,9 @@ from dragoman.dialects.converse.response import (
     stop_fields,
 )
 from dragoman.dialects.converse.usage import estimated_usage
-from dragoman.ir.events import Cited, Close, Delta, Event, Fault, Finish, Open, Ping, Sealed, Start
+from dragoman.dialects.serial import Growth, LivePart, SerialEncoder
+from dragoman.errors import DragomanError
+from dragoman.ir.events import Cited, Delta, Finish, Sealed, Start
 from dragoman.ir.request import Image, Part, Reasoning, Refusal, Text, ToolCall, Unknown
 from dragoman.wire.eventstream import event_writer
 
@@ -42,15 +41,13 @@ _write_metadata = event_writer("metadata")
 PING = event_writer("ping")(b"{}")
 
 
-class _Live:
-    """The block being written. `tail`: what stands behind a delta's text; `begun`: something of it has gone out."""
+class _Live(LivePart):
+    """`head` and `tail` enclose the text of a delta of it, in the block `index`."""
 
-    __slots__ = ("begun", "head", "key", "part", "sealed", "tail", "text")
+    __slots__ = ("head", "sealed", "tail")
 
     def __init__(self, key: int, part: Part, index: int) -> None:
-        self.key = key
-        self.part = part
-        self.begun = False
+        super().__init__(key, part)
         self.sealed = False
         match part:
             case Text() | Refusal():
@@ -61,148 +58,77 @@ class _Live:
                 kind = b'{"reasoningContent":{"text":'
         self.head = b'{"contentBlockIndex":%d,"delta":' % index + kind
         self.tail = b"}}" if isinstance(part, Text | Refusal) else b"}}}"
-        self.text: list[str] = []
 
 
-class StreamEncoder:
+class StreamEncoder(SerialEncoder[_Live]):
+    ping = PING
+
     def __init__(self, reply: Reply) -> None:
-        self._reply = reply
-        self._live: _Live | None = None
-        self._held: dict[int, list[Open | Delta | Sealed | Cited | Close]] = {}
+        super().__init__(reply)
         self._index = 0
-        self._started = False
-        self._over = False
-        self._refused = False
-        self._others: set[int] = set()
-        self._last: Finish | None = None
-        self._characters = 0
 
-    def feed(self, event: Event) -> bytes:
-        if self._over:
-            return b""
-        match event:
-            case Delta() | Sealed() | Cited():
-                return self._write(event) if self._live is not None and event.index == self._live.key else self._hold(event)
-            case Open():
-                return self._open(event)
-            case Close():
-                if self._live is None or event.index != self._live.key:
-                    return self._hold(event)
-                return self._close() + self._promote()
-            case Start():
-                return self._start()
-            case Finish():
-                return self._finish(event)
-            case Ping():
-                return PING
-            case Fault():
-                self._over = True
-                return stream_error(event.error, self._reply.request_id)
-
-    def _start(self) -> bytes:
-        if self._started:
-            return b""
-        self._started = True
+    def _head(self, event: Start) -> bytes:  # noqa: ARG002  neither id nor model is told
         return _write_start(b'{"role":"assistant"}')
 
-    def _open(self, event: Open) -> bytes:
-        if event.choice:
-            if not self._others:
-                self._reply.ledger.add(None, "choices", "only the first of several answers fits", "lost")
-            self._others.add(event.choice)
-            return b""
-        if self._live is not None:
-            self._held[event.index] = [event]
-            return b""
-        self._live = _Live(event.index, event.part, self._index)
-        return self._begin_with(event.part)
+    def _part(self, key: int, part: Part) -> _Live:
+        return _Live(key, part, self._index)
 
-    def _hold(self, event: Delta | Sealed | Cited | Close) -> bytes:
-        held = self._held.get(event.index)
-        if held is not None:
-            held.append(event)
-        return b""
-
-    def _promote(self) -> bytes:
-        """The next part that waited, with all that was held for it, and the next one if that is closed already."""
-        out = b""
-        while self._live is None and self._held:
-            key = next(iter(self._held))
-            for event in self._held.pop(key):
-                if isinstance(event, Open):
-                    self._live = _Live(event.index, event.part, self._index)
-                    out += self._begin_with(event.part)
-                elif isinstance(event, Close):
-                    out += self._close()
-                else:
-                    out += self._write(event)
-        return out
-
-    def _begin_with(self, part: Part) -> bytes:
+    def _begin(self, live: _Live) -> bytes:
         """What can be written when a part opens: of a text or a thinking that is still empty, nothing."""
-        assert self._live is not None
-        live = self._live
+        part = live.part
         match part:
             case Text() | Refusal():
                 self._refused = self._refused or isinstance(part, Refusal)
-                out = self._write(Delta(live.key, part.text)) if part.text else b""
+                out = self._grow(live, Delta(live.key, part.text)) if part.text else b""
                 for citation in part.citations if isinstance(part, Text) else ():
-                    out += self._write(Cited(live.key, citation))
+                    out += self._grow(live, Cited(live.key, citation))
                 return out
             case Reasoning():
                 if part.redacted:
-                    return self._delta({"reasoningContent": {"redactedContent": redacted_of(part, self._reply)}})
-                out = self._write(Delta(live.key, part.text)) if part.text else b""
-                return out + (self._write(Sealed(live.key, part.seal)) if part.seal is not None else b"")
+                    return self._delta(live, {"reasoningContent": {"redactedContent": redacted_of(part, self._reply)}})
+                out = self._grow(live, Delta(live.key, part.text)) if part.text else b""
+                return out + (self._grow(live, Sealed(live.key, part.seal)) if part.seal is not None else b"")
             case ToolCall():
-                out = self._block_start({"toolUse": call_head(part)})
-                return out + (self._write(Delta(live.key, part.arguments)) if part.arguments else b"")
+                out = self._block_start(live, {"toolUse": call_head(part)})
+                return out + (self._grow(live, Delta(live.key, part.arguments)) if part.arguments else b"")
             case Image() if part.data is not None and image_format(part.media_type):
-                start = self._block_start({"image": {"format": image_format(part.media_type)}})
-                return start + self._delta({"image": {"source": {"bytes": part.data}}})
+                start = self._block_start(live, {"image": {"format": image_format(part.media_type)}})
+                return start + self._delta(live, {"image": {"source": {"bytes": part.data}}})
             case Unknown() if part.dialect == "converse":
-                return self._unknown(part.native)
+                return self._unknown(live, part.native)
             case _:
                 encode_part(part, self._reply)
                 return b""
 
-    def _unknown(self, native: Block) -> bytes:
+    def _unknown(self, live: _Live, native: Block) -> bytes:
         """A call that the provider ran, or its result, as a stream tells them."""
         kind = next(iter(native), "")
         inner: Block = native.get(kind) or {}
         if kind == "toolUse":
-            start = self._block_start({kind: {key: value for key, value in inner.items() if key != "input"}})
-            return start + self._delta({kind: {"input": _encode(inner.get("input") or {}).decode()}})
+            start = self._block_start(live, {kind: {key: value for key, value in inner.items() if key != "input"}})
+            return start + self._delta(live, {kind: {"input": _encode(inner.get("input") or {}).decode()}})
         if kind == "toolResult":
-            start = self._block_start({kind: {key: value for key, value in inner.items() if key != "content"}})
-            return start + self._delta({kind: inner.get("content") or []})
+            start = self._block_start(live, {kind: {key: value for key, value in inner.items() if key != "content"}})
+            return start + self._delta(live, {kind: inner.get("content") or []})
         self._reply.ledger.add(None, "content", f"a stream has no form for {kind}", "lost")
         return b""
 
-    def _block_start(self, start: Block) -> bytes:
-        assert self._live is not None
-        self._live.begun = True
+    def _block_start(self, live: _Live, start: Block) -> bytes:
+        live.begun = True
         return _write_block_start(_encode({"contentBlockIndex": self._index, "start": start}))
 
-    def _delta(self, delta: Block) -> bytes:
-        assert self._live is not None
-        self._live.begun = True
+    def _delta(self, live: _Live, delta: Block) -> bytes:
+        live.begun = True
         return _write_delta(_encode({"contentBlockIndex": self._index, "delta": delta}))
 
-    def _write(self, event: Delta | Sealed | Cited) -> bytes:
-        assert self._live is not None
-        live = self._live
+    def _grow(self, live: _Live, event: Growth) -> bytes:
         match event:
             case Delta():
                 if not event.text or isinstance(live.part, Unknown | Image):
                     return b""
-                self._characters += len(event.text)
-                if isinstance(live.part, ToolCall):
-                    if live.part.kind == "custom":
-                        live.text.append(event.text)
-                        return b""
-                elif isinstance(live.part, Text):
-                    live.text.append(event.text)
+                live.text.append(event.text)
+                if isinstance(live.part, ToolCall) and live.part.kind == "custom":
+                    return b""
                 live.begun = True
                 return _write_delta(live.head + _encode(event.text) + live.tail)
             case Sealed():
@@ -210,47 +136,30 @@ class StreamEncoder:
                     return b""
                 live.sealed = True
                 sealed = msgspec.structs.replace(live.part, seal=event.seal)
-                return self._delta({"reasoningContent": {"signature": signature_of(sealed, self._reply)}})
+                return self._delta(live, {"reasoningContent": {"signature": signature_of(sealed, self._reply)}})
             case Cited():
-                return self._delta({"citation": encode_citation(event.citation, "".join(live.text))})
+                return self._delta(live, {"citation": encode_citation(event.citation, "".join(live.text))})
 
-    def _close(self) -> bytes:
-        live = self._live
-        assert live is not None
+    def _end(self, live: _Live, *, complete: bool) -> bytes:  # noqa: ARG002  a block has no word for it
+        if not live.begun:
+            return b""
         out = b""
-        if live.begun:
-            if isinstance(live.part, Reasoning) and not live.part.redacted and not live.sealed:
-                # Unsigned thinking: a token says whose it is.
-                unsigned = msgspec.structs.replace(live.part, seal=None)
-                out = self._delta({"reasoningContent": {"signature": signature_of(unsigned, self._reply)}})
-            elif isinstance(live.part, ToolCall) and live.part.kind == "custom":
-                out = self._delta({"toolUse": {"input": _encode({"input": "".join(live.text)}).decode()}})
-            out += _write_block_stop(b'{"contentBlockIndex":%d}' % self._index)
-            self._index += 1
-        self._live = None
+        if isinstance(live.part, Reasoning) and not live.part.redacted and not live.sealed:
+            # Unsigned thinking: a token says whose it is.
+            unsigned = msgspec.structs.replace(live.part, seal=None)
+            out = self._delta(live, {"reasoningContent": {"signature": signature_of(unsigned, self._reply)}})
+        elif isinstance(live.part, ToolCall) and live.part.kind == "custom":
+            out = self._delta(live, {"toolUse": {"input": _encode({"input": "".join(live.text)}).decode()}})
+        out += _write_block_stop(b'{"contentBlockIndex":%d}' % self._index)
+        self._index += 1
         return out
 
-    def _finish(self, event: Finish) -> bytes:
-        # Of several answers only the first is told, but the count of all of them stands at the last one's end.
-        self._others.discard(event.choice)
-        if event.choice == 0:
-            self._last = event
-        elif event.usage is not None and self._last is not None:
-            self._last = msgspec.structs.replace(self._last, usage=event.usage)
-        if self._last is None or (self._others and self._last.usage is None):
-            return b""
-        return self._end(self._last)
-
-    def _end(self, event: Finish) -> bytes:
-        self._over = True
-        out = self._start()
-        if self._live is not None:
-            out += self._close()
-        out += self._promote()
-        if event.explanation and not self._refused:
-            # Why the model declined: the API has no other place for it than the text that stands there instead.
-            self._live = _Live(-1, Text(text=""), self._index)
-            out += self._write(Delta(-1, event.explanation)) + self._close()
+    def _tail(self, event: Finish) -> bytes:
+        # Why the model declined: the API has no other place for it than the text that stands there instead.
+        out = self._whole(Text(text=event.explanation)) if event.explanation and not self._refused else b""
         out += _write_stop(_encode(stop_fields(event, self._reply, refused=self._refused)))
         usage = event.usage or estimated_usage(self._reply, self._characters)
         return out + _write_metadata(_encode(count_fields(usage)))
+
+    def _fault(self, error: DragomanError) -> bytes:
+        return stream_error(error, self._reply.request_id)

@@ -42,8 +42,9 @@ from dragoman.dialects.responses.output import (
 )
 from dragoman.dialects.responses.response import finish_lost, status_of
 from dragoman.dialects.responses.usage import encode_usage, estimated_usage
+from dragoman.dialects.serial import Growth, LivePart, SerialEncoder
 from dragoman.errors import DragomanError
-from dragoman.ir.events import Cited, Close, Delta, Event, Fault, Finish, Open, Ping, Sealed, Start
+from dragoman.ir.events import Cited, Delta, Finish, Sealed, Start
 from dragoman.ir.request import Image, Part, Reasoning, Refusal, Text, ToolCall, Unknown
 from dragoman.ir.usage import Usage
 
@@ -54,63 +55,34 @@ PING = b": ping\n\n"
 _encode = msgspec.json.Encoder().encode
 
 
-class _Live:
-    """The part being written. `head` and `tail` enclose a delta between its number and its end; `begun`: it has been
-    announced. `wrapped`: a free-text tool's call that came as a function's, whose text is told when it is whole."""
+class _Live(LivePart):
+    """`head` and `tail` enclose a delta between its number and its end; `begun`: it has been announced. `wrapped`: a free-text
+    tool's call that came as a function's, whose text is told when it is whole."""
 
-    __slots__ = ("begun", "free", "head", "item", "key", "logprobs", "part", "tail", "text", "wrapped")
+    __slots__ = ("free", "head", "item", "logprobs", "tail", "wrapped")
 
     def __init__(self, key: int, part: Part) -> None:
-        self.key = key
-        self.part = part
-        self.begun = False
+        super().__init__(key, part)
         self.wrapped = False
         self.free = False
         self.item = ""
         self.head = b""
         self.tail = b""
-        self.text: list[str] = []
         self.logprobs: list[object] = []
 
 
-class StreamEncoder:
+class StreamEncoder(SerialEncoder[_Live]):
+    ping = PING
+
     def __init__(self, reply: Reply) -> None:
-        self._reply = reply
+        super().__init__(reply)
         self._callees = Callees(reply.request.tools)
         self._shell: Shell | None = None
         self._number = 0
         self._output: list[bytes] = []
         self._used: set[str] = set()
-        self._live: _Live | None = None
         self._message: tuple[str, list[Block]] | None = None
         """The message that is open: its id, and its content so far."""
-        self._held: dict[int, list[Open | Delta | Sealed | Cited | Close]] = {}
-        self._others: set[int] = set()
-        self._last: Finish | None = None
-        self._refused = False
-        self._over = False
-        self._characters = 0
-
-    def feed(self, event: Event) -> bytes:
-        if self._over:
-            return b""
-        match event:
-            case Delta() | Sealed() | Cited():
-                return self._write(event) if self._live is not None and event.index == self._live.key else self._hold(event)
-            case Open():
-                return self._open(event)
-            case Close():
-                if self._live is None or event.index != self._live.key:
-                    return self._hold(event)
-                return self._close(event.complete) + self._promote()
-            case Start():
-                return self._start(event)
-            case Finish():
-                return self._finish(event)
-            case Ping():
-                return PING
-            case Fault():
-                return self._fault(event.error)
 
     # ------------------------------------------------------------ events
 
@@ -126,9 +98,7 @@ class StreamEncoder:
         name = b"response." + kind.encode()
         return b'event: %b\ndata: {"type":"%b","sequence_number":%d,"response":%b}\n\n' % (name, name, number, response)
 
-    def _start(self, event: Start) -> bytes:
-        if self._shell is not None:
-            return b""
+    def _head(self, event: Start) -> bytes:
         self._shell = Shell(self._reply, event.id, event.model)
         begun = self._shell.body("in_progress", [])
         return self._lifecycle("created", begun) + self._lifecycle("in_progress", begun)
@@ -167,42 +137,10 @@ class StreamEncoder:
 
     # ------------------------------------------------------------ parts
 
-    def _open(self, event: Open) -> bytes:
-        if event.choice:
-            if not self._others:
-                self._reply.ledger.add(None, "choices", "only the first of several answers fits", "lost")
-            self._others.add(event.choice)
-            return b""
-        if self._live is not None:
-            self._held[event.index] = [event]
-            return b""
-        out = b"" if self._shell is not None else self._start(Start("", ""))
-        self._live = _Live(event.index, event.part)
-        return out + self._begin_with(self._live)
+    def _part(self, key: int, part: Part) -> _Live:
+        return _Live(key, part)
 
-    def _hold(self, event: Delta | Sealed | Cited | Close) -> bytes:
-        held = self._held.get(event.index)
-        if held is not None:
-            held.append(event)
-        return b""
-
-    def _promote(self) -> bytes:
-        """The next part that waited, with all that was held for it, and the next one if that is closed already."""
-        out = b""
-        while self._live is None and self._held:
-            key = next(iter(self._held))
-            for event in self._held.pop(key):
-                match event:
-                    case Open():
-                        self._live = _Live(event.index, event.part)
-                        out += self._begin_with(self._live)
-                    case Close():
-                        out += self._close(event.complete)
-                    case _:
-                        out += self._write(event)
-        return out
-
-    def _begin_with(self, live: _Live) -> bytes:
+    def _begin(self, live: _Live) -> bytes:
         """What can be written when a part opens. A text or a thinking that is still empty waits: many never fill."""
         part = live.part
         match part:
@@ -212,7 +150,7 @@ class StreamEncoder:
                     out += self._begin_reasoning(live)
                 if part.text:
                     live.part = msgspec.structs.replace(part, text="")
-                    out += self._write(Delta(live.key, part.text))
+                    out += self._grow(live, Delta(live.key, part.text))
                 return out
             case ToolCall():
                 return self._begin_call(live, part)
@@ -274,11 +212,9 @@ class StreamEncoder:
         self._deltas(live, f"response.{kind}.delta")
         self._characters += len(call.name)
         out += self._begin_item(call_item(live.item, call, "", "in_progress", self._callees, free=live.free))
-        return out + (self._write(Delta(live.key, call.arguments)) if call.arguments else b"")
+        return out + (self._grow(live, Delta(live.key, call.arguments)) if call.arguments else b"")
 
-    def _write(self, event: Delta | Sealed | Cited) -> bytes:
-        live = self._live
-        assert live is not None
+    def _grow(self, live: _Live, event: Growth) -> bytes:
         match event:
             case Delta(text=text):
                 return self._more(live, text, event.logprobs)
@@ -307,7 +243,6 @@ class StreamEncoder:
                     out = self._begin_summary(live)
                 case _:
                     return b""
-        self._characters += len(text)
         live.text.append(text)
         if live.wrapped:
             return out
@@ -319,9 +254,7 @@ class StreamEncoder:
 
     # ------------------------------------------------------------ their ends
 
-    def _close(self, complete: bool) -> bytes:
-        live = self._live
-        assert live is not None
+    def _end(self, live: _Live, *, complete: bool) -> bytes:
         out = b""
         text = "".join(live.text)
         match live.part:
@@ -337,7 +270,6 @@ class StreamEncoder:
                 out = self._end_call(live, live.part, text, complete)
             case _:
                 pass
-        self._live = None
         return out
 
     def _end_said(self, live: _Live, part: Text | Refusal, text: str) -> bytes:
@@ -388,24 +320,10 @@ class StreamEncoder:
 
     # ------------------------------------------------------------ the end
 
-    def _finish(self, event: Finish) -> bytes:
-        # Of several answers only the first is told, but the count of all of them stands at the last one's end.
-        self._others.discard(event.choice)
-        if event.choice == 0:
-            self._last = event
-        elif event.usage is not None and self._last is not None:
-            self._last = msgspec.structs.replace(self._last, usage=event.usage)
-        if self._last is None or (self._others and self._last.usage is None):
-            return b""
-        return self._end(self._last)
-
-    def _end(self, event: Finish) -> bytes:
-        out = b"" if self._shell is not None else self._start(Start("", ""))
-        while self._live is not None or self._held:
-            out += (self._close(complete=True) if self._live is not None else b"") + self._promote()
+    def _tail(self, event: Finish) -> bytes:
+        out = b""
         if event.reason == "refusal" and event.explanation and not self._refused:
-            self._live = _Live(-1, Refusal(text=event.explanation))
-            out += self._begin_with(self._live) + self._close(complete=True)
+            out = self._whole(Refusal(text=event.explanation))
         status, incomplete = status_of(event, refused=self._refused)
         finish_lost(event, self._reply)
         out += self._end_message("completed" if incomplete is None else "incomplete")
@@ -413,12 +331,10 @@ class StreamEncoder:
 
     def _terminal(self, status: str, incomplete: str | None, usage: Usage | None) -> bytes:
         assert self._shell is not None
-        self._over = True
         counted = encode_usage(usage or estimated_usage(self._reply, self._characters))
         return self._lifecycle(status, self._shell.body(status, self._output, usage=counted, incomplete=incomplete))
 
     def _fault(self, error: DragomanError) -> bytes:
-        self._over = True
         if self._shell is None:
             return stream_error(error, self._reply.request_id)
         return self._lifecycle("failed", self._shell.body("failed", self._output, error=failure(error)))
