@@ -1,18 +1,17 @@
 """Errors as OpenAI's APIs put them, Chat Completions and Responses alike: `{"error":{"message","type","param","code"}}`.
 
-Providers agree on little: the error is an object, a text, the first of an array, FastAPI's `detail`, a page of HTML, or
-nothing. What it means is read off its code first, then its status, then its type, which is often the same for all.
+What one means is read off its code first, then its status, then its type, which is often the same for all.
 """
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
+from dragoman.dialects import told
 from dragoman.dialects.base import Headers, HttpError
 from dragoman.errors import STATUS_OF, Category, DragomanError, UnknownModel, UpstreamRefused, category_of
 
@@ -107,17 +106,8 @@ _VAGUE: dict[str, Category] = {
     "requests": "rate_limit",
 }
 
-# No tag looks past the next one, and no script far, so that a page of nothing but brackets is read in no time.
-_TAG = re.compile(r"<(script|style)\b.{,8000}?</\1\s*>|<[^<>]*>", re.DOTALL | re.IGNORECASE)
-_TITLE = re.compile(r"<title[^<>]*>([^<]*)</title>", re.IGNORECASE)
-_MOST = 2000
-_MOST_OF_PAGE = 16 * 1024
-
 _TOO_LARGE = "is too large to process"
 """llama.cpp, of a text to embed that is longer than its batch; with status 500, as if another try could help."""
-
-_TOLD = frozenset({"message", "msg", "detail", "code", "type", "status", "status_code", "param"})
-"""What may stand beside an error that is a text."""
 
 
 def encode_error(error: DragomanError, request_id: str) -> HttpError:
@@ -138,20 +128,9 @@ def error_body(error: DragomanError) -> dict[str, Any]:
     return {"error": {"message": error.message, "type": TYPE_OF[error.category], "param": error.param, "code": code}}
 
 
-class _Said(msgspec.Struct):
-    """What could be made out in an error body."""
-
-    message: str = ""
-    code: str | None = None
-    type: str | None = None
-    param: str | None = None
-    status: int | None = None
-    word: str = ""
-
-
 def decode_error(status: int, headers: Mapping[str, str], body: bytes, provider: str) -> UpstreamRefused:
     """`status` below 400 means that the error stood in a 200, or in a stream, and is known by its words alone."""
-    said = _read(body)
+    said = told.read(body)
     refused = status >= 400
     if not refused and said.status is not None:
         status, refused = said.status, True
@@ -173,93 +152,5 @@ def decode_error(status: int, headers: Mapping[str, str], body: bytes, provider:
         category=category,
         code=said.code or (said.type if kind in _EXACT else None),
         param=said.param,
-        retry_after=retry_after(headers),
+        retry_after=told.retry_after(headers, said),
     )
-
-
-def _read(body: bytes) -> _Said:
-    try:
-        native = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _Said(message=_plain(body))
-    if isinstance(native, list) and native:
-        native = cast("list[Any]", native)[0]
-    if isinstance(native, str):
-        return _Said(message=native[:_MOST])
-    if not isinstance(native, dict):
-        return _Said()
-    native = cast("dict[str, Any]", native)
-    inner = native.get("error")
-    if isinstance(inner, str):
-        said = _said({key: value for key, value in native.items() if key in _TOLD})
-        said.message = inner if not said.message or said.message == inner else f"{inner}: {said.message}"
-        return said
-    return _said(cast("dict[str, Any]", inner)) if isinstance(inner, dict) else _said(native)
-
-
-def _said(native: dict[str, Any]) -> _Said:
-    said = _Said(message=_message(native)[:_MOST])
-    code, kind, status, param = (native.get(key) for key in ("code", "type", "status", "param"))
-    if isinstance(code, str) and code:
-        if len(code) == 3 and code.isdecimal():
-            code = int(code)
-        else:
-            said.code = code
-    said.type = kind if isinstance(kind, str) and kind else None
-    said.param = param if isinstance(param, str) else None
-    said.word = status.lower() if isinstance(status, str) else ""
-    for value in (code, status, native.get("status_code")):
-        if isinstance(value, int) and 400 <= value < 600:
-            said.status = value
-            break
-    return said
-
-
-def _message(native: dict[str, Any]) -> str:
-    for key in ("message", "msg", "detail", "error_description", "title", "reason"):
-        value = native.get(key)
-        if isinstance(value, str) and value:
-            message = value
-            break
-        if isinstance(value, list) and value:
-            # FastAPI: one entry for each thing that was wrong.
-            message = "; ".join(_detail(item) for item in cast("list[Any]", value))
-            break
-        if isinstance(value, dict):
-            return msgspec.json.encode(value).decode()
-    else:
-        return msgspec.json.encode(native).decode() if native else ""
-    # A router in between says "Provider returned error" and puts the provider's own words here.
-    metadata = native.get("metadata")
-    raw = cast("dict[str, Any]", metadata).get("raw") if isinstance(metadata, dict) else None
-    return f"{message}: {raw}" if isinstance(raw, str) and raw and raw not in message else message
-
-
-def _detail(item: Any) -> str:
-    if not isinstance(item, dict):
-        return str(item)
-    detail = cast("dict[str, Any]", item)
-    where = detail.get("loc")
-    message = str(detail.get("msg") or msgspec.json.encode(detail).decode())
-    return f"{'.'.join(map(str, cast('list[Any]', where)))}: {message}" if isinstance(where, list) else message
-
-
-def _plain(body: bytes) -> str:
-    """The words of a body that is not JSON: of a page its title, or its text without tags."""
-    text = body[:_MOST_OF_PAGE].decode("utf-8", "replace").strip()
-    if "<" in text:
-        title = _TITLE.search(text)
-        text = title.group(1) if title is not None and title.group(1).strip() else _TAG.sub(" ", text)
-    return " ".join(text.split())[:500]
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds, from `retry-after-ms` or `retry-after`. A date is not understood, and no guess is made."""
-    for name, scale in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
-        try:
-            seconds = float(headers.get(name, "")) / scale
-        except ValueError:
-            continue
-        if math.isfinite(seconds) and seconds >= 0:
-            return seconds
-    return None

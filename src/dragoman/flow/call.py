@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from email.utils import formatdate
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import msgspec
@@ -327,6 +328,9 @@ async def head_of(call: Call, exchange: Exchange) -> Head:
             continue
         head = await exchange.head(wait)
         if head is not None:
+            if head.status >= 400 and head.get(b"date") is None:
+                # RFC 9110, 6.6.1: whoever hands an answer on says when it came. A date to come back at counts from there.
+                head.headers.append((b"date", formatdate(call.core.clock.time(), usegmt=True).encode()))
             return head
 
 

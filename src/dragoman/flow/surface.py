@@ -91,7 +91,7 @@ async def _attempt(call: Call, attempt: Attempt) -> Outcome:
         if wrong is not None:
             return Outcome(wrong)
         if sent.head.status != 200:
-            return Outcome(sent.refusal(sent.head.status, await body_of(call, exchange)))
+            return Outcome(sent.refusal(sent.head.status, await body_of(call, sent.exchange)))
         if (sent.head.get(b"content-type") or b"").lower().startswith(b"application/json"):
             return await _whole(call, sent)
         return await _passed_on(call, sent)

@@ -20,7 +20,8 @@ from dragoman.flow.prepare import joined
 from dragoman.ir.losses import Ledger
 from dragoman.route.plan import Attempt, Outcome, chain
 from dragoman.route.target import Endpoint
-from dragoman.wire.http import RawHeaders, UpstreamRequest
+from dragoman.wire.coding import CODINGS, Unpacking
+from dragoman.wire.http import Head, RawHeaders, UpstreamRequest
 
 Try: TypeAlias = Callable[[Call, Attempt], Awaitable[Outcome]]
 """Asks one endpoint. May raise its errors, or return them in the outcome."""
@@ -104,7 +105,7 @@ async def asked(
         wrong = unreadable(sent)
         if wrong is not None:
             raise wrong
-        answer = await body_of(call, exchange)
+        answer = await body_of(call, sent.exchange)
     finally:
         exchange.close()
     if sent.head.status != 200:
@@ -126,13 +127,19 @@ def headed(call: Call, endpoint: Endpoint, url: str, *, same: bool) -> tuple[str
 
 
 def unreadable(sent: Sent) -> UpstreamGarbled | None:
-    """An answer that is neither one nor an error."""
+    """An answer that is neither one nor an error. One that came packed is unpacked from here on."""
     status = sent.head.status
-    if status == 200:
+    if status == 200 or status >= 400:
         coding = sent.head.get(b"content-encoding")
         if coding is None or coding.lower() == b"identity":
             return None
-        return UpstreamGarbled(f"the answer is encoded as {coding.decode('latin-1')!r}, which was not asked for")
+        if coding.lower() in CODINGS:
+            sent.exchange = Unpacking(sent.exchange, coding.lower())
+            sent.head = Head(status, [pair for pair in sent.head.headers if pair[0] != b"content-encoding"])
+            return None
+        if status == 200:
+            return UpstreamGarbled(f"the answer is encoded as {coding.decode('latin-1')!r}, which was not asked for")
+        return None  # what is refused is at least told by its status
     if 300 <= status < 400:
         where = (sent.head.get(b"location") or b"elsewhere").decode("latin-1")
         return UpstreamGarbled(f"the provider redirects to {where!r}, which is not followed")

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import msgspec
 
+from dragoman.dialects import told
 from dragoman.dialects.base import Headers, HttpError
 from dragoman.errors import STATUS_OF, Category, DragomanError, UpstreamRefused, category_of
 from dragoman.wire.eventstream import write_exception
@@ -109,8 +110,8 @@ def decode_error(status: int, headers: Mapping[str, str], body: bytes, provider:
     if isinstance(native, dict):
         fields = cast("dict[str, Any]", native)
         inner = fields.get("Output")
-        told = cast("dict[str, Any]", inner) if isinstance(inner, dict) else fields
-        name = name or str(told.get("__type") or told.get("code") or "")
+        named = cast("dict[str, Any]", inner) if isinstance(inner, dict) else fields
+        name = name or str(named.get("__type") or named.get("code") or "")
         message = str(fields.get("message") or fields.get("Message") or fields.get("originalMessage") or "")
     name = name.partition(":")[0].rpartition("#")[2].strip()
     known = _CATEGORY_OF_NAME.get(name)
@@ -120,16 +121,12 @@ def decode_error(status: int, headers: Mapping[str, str], body: bytes, provider:
     else:
         # The name says more than the status: 403 is a wrong key as well as a model one may not use, 424 is none of ours.
         category = known or ("unavailable" if status == 424 else category_of(status))
-    message = message or body[:500].decode("utf-8", "replace").strip() or name or f"the provider answered with status {status}"
+    said = told.read(body) if not message else told.Said(message)
     return UpstreamRefused(
-        message, provider=provider, status=status, category=category, code=name or None, retry_after=_retry_after(headers)
+        (said.message if body.strip() not in {b"", b"{}"} else name) or f"the provider answered with status {status}",
+        provider=provider,
+        status=status,
+        category=category,
+        code=name or None,
+        retry_after=told.retry_after(headers, said),
     )
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds. A date is not understood, and no guess is made."""
-    try:
-        seconds = float(headers.get("retry-after", ""))
-    except ValueError:
-        return None
-    return seconds if math.isfinite(seconds) and seconds >= 0 else None

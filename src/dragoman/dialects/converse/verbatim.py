@@ -24,6 +24,7 @@ class _Body(msgspec.Struct):
 class _Error(msgspec.Struct):
     output: msgspec.Raw = msgspec.Raw(b"")
     message: Any = None
+    error: Any = None
     type_: Any = msgspec.field(default=None, name="__type")
     unknown: msgspec.Raw = msgspec.field(default=msgspec.Raw(b""), name="Output")
 
@@ -57,7 +58,8 @@ def error_in_body(body: bytes) -> bool:
         found = _error.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
-    return not bytes(found.output) and (found.type_ is not None or found.message is not None or bool(bytes(found.unknown)))
+    said = (found.type_, found.message, found.error)
+    return not bytes(found.output) and (said != (None, None, None) or bool(bytes(found.unknown)))
 
 
 def usage_of(head: bytes, tail: bytes) -> Usage | None:

@@ -8,12 +8,12 @@ https://ai.google.dev/gemini-api/docs/troubleshooting, https://cloud.google.com/
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from typing import Any, cast
 
 import msgspec
 
+from dragoman.dialects import told
 from dragoman.dialects.base import Headers, HttpError
 from dragoman.errors import STATUS_OF, Category, DragomanError, UpstreamRefused, category_of
 
@@ -66,8 +66,6 @@ _CATEGORY_OF_REASON: dict[str, Category] = {
 _SHARED = frozenset({400, 500, 502, 503})
 """Statuses that several words share; any other says by itself what went wrong."""
 
-_TAG = re.compile(r"<(script|style)\b.{,8000}?</\1\s*>|<[^<>]*>", re.DOTALL | re.IGNORECASE)
-_SECONDS = re.compile(r"^(\d{1,9}(?:\.\d{1,9})?)s$")
 _MOST = 2000
 
 Block = dict[str, Any]
@@ -103,7 +101,7 @@ def error_body(error: DragomanError) -> Block:
 
 def decode_error(status: int, headers: Mapping[str, str], body: bytes, provider: str) -> UpstreamRefused:
     """`status` below 400 means that the error stood in a 200, or in a stream, and is known by its words alone."""
-    said = _error_in(body)
+    said, read = _error_in(body), told.read(body)
     details = [cast("Block", one) for one in _list(said.get("details")) if isinstance(one, dict)]
     word = _text(said.get("status")).upper()
     reason = next((_text(one.get("reason")) for one in details if one.get("reason")), "")
@@ -117,7 +115,7 @@ def decode_error(status: int, headers: Mapping[str, str], body: bytes, provider:
             category = "unavailable"
     if category is None:
         category = category_of(status) if status >= 400 else "unavailable"
-    message = _text(said.get("message"))[:_MOST] or _plain(body)
+    message = _text(said.get("message"))[:_MOST] or read.message
     return UpstreamRefused(
         message or f"{provider or 'the provider'} answered with status {status} and no message",
         provider=provider,
@@ -125,7 +123,7 @@ def decode_error(status: int, headers: Mapping[str, str], body: bytes, provider:
         category=category,
         code=reason or word or None,
         param=_field(details),
-        retry_after=_retry(details, headers),
+        retry_after=read.wait if read.wait is not None else told.retry_after(headers),
     )
 
 
@@ -151,30 +149,6 @@ def _field(details: list[Block]) -> str | None:
             if isinstance(violation, dict) and isinstance(violation.get("field"), str) and violation["field"]:
                 return violation["field"]
     return None
-
-
-def _retry(details: list[Block], headers: Mapping[str, str]) -> float | None:
-    """Seconds, from `RetryInfo`, or else from a header."""
-    for detail in details:
-        found = _SECONDS.match(_text(detail.get("retryDelay")))
-        if found is not None:
-            return float(found.group(1))
-    for name, scale in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
-        try:
-            seconds = float(headers.get(name, "")) / scale
-        except ValueError:
-            continue
-        if math.isfinite(seconds) and seconds >= 0:
-            return seconds
-    return None
-
-
-def _plain(body: bytes) -> str:
-    """The words of a body that is not JSON."""
-    text = body[:65536].decode("utf-8", "replace").strip()
-    if text[:1] in {"{", "["}:
-        return ""
-    return " ".join((_TAG.sub(" ", text) if "<" in text else text).split())[:500]
 
 
 def _text(value: object) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from dragoman.dialects import told
 from dragoman.dialects.base import Headers, HttpError
 from dragoman.errors import STATUS_OF, Category, DragomanError, UpstreamRefused, category_of
 
@@ -61,19 +62,11 @@ def _body(error: DragomanError, request_id: str) -> dict[str, Any]:
 
 def decode_error(status: int, headers: Mapping[str, str], body: bytes, provider: str) -> UpstreamRefused:
     """`status` 0 means that the error stood inside a stream, where its type alone tells its status."""
-    kind, message = "", ""
-    try:
-        native = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        native = None
-    if isinstance(native, dict):
-        inner = native.get("error")
-        if isinstance(inner, dict):
-            kind, message = str(inner.get("type") or ""), str(inner.get("message") or "")
-        elif isinstance(inner, str):
-            message = inner
-        message = message or str(native.get("message") or native.get("detail") or "")
+    said = told.read(body)
+    kind = said.type or ""
     known = _CATEGORY_OF_TYPE.get(kind)
+    if status < 400 and known is None and said.status is not None:
+        status = said.status
     if status < 400:
         category = known or "unavailable"
         status = _OVERLOADED if category == "overloaded" else STATUS_OF[category]
@@ -81,21 +74,11 @@ def decode_error(status: int, headers: Mapping[str, str], body: bytes, provider:
         by_status = category_of(status)
         # The status is what the provider's own clients go by; the type only tells apart what shares a status.
         category = known if known is not None and by_status in {"invalid_request", "unavailable", "internal"} else by_status
-    message = message or body[:500].decode("utf-8", "replace").strip() or f"the provider answered with status {status}"
     return UpstreamRefused(
-        message, provider=provider, status=status, category=category, code=kind or None, retry_after=retry_after(headers)
+        said.message or f"{provider or 'the provider'} answered with status {status} and no message",
+        provider=provider,
+        status=status,
+        category=category,
+        code=kind if kind and kind != "error" else None,
+        retry_after=told.retry_after(headers, said),
     )
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds, from `retry-after-ms` or `retry-after`. A date is not understood, and no guess is made."""
-    for name, scale in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
-        value = headers.get(name)
-        if value is not None:
-            try:
-                seconds = float(value) / scale
-            except ValueError:
-                continue
-            if math.isfinite(seconds) and seconds >= 0:
-                return seconds
-    return None

@@ -21,6 +21,12 @@ class _Type(msgspec.Struct):
     type: str = ""
 
 
+class _Body(msgspec.Struct):
+    type: str = ""
+    content: msgspec.Raw = msgspec.Raw(b"")
+    error: msgspec.Raw = msgspec.Raw(b"")
+
+
 class _Start(msgspec.Struct):
     content_block: dict[str, Any] = {}
 
@@ -36,6 +42,7 @@ _NEAR = 64
 _STOP = re.compile(rb'[\r\n]event: ?message_stop|"type"\s*:\s*"message_stop"')
 _REASON = re.compile(rb'"stop_reason"\s*:\s*"')
 _type = msgspec.json.Decoder(_Type)
+_body = msgspec.json.Decoder(_Body)
 _start = msgspec.json.Decoder(_Start)
 _counted = msgspec.json.Decoder(_Counted)
 
@@ -69,8 +76,10 @@ def ends(events: bytes, *, closed: bool) -> bool:
 
 
 def error_in_body(body: bytes) -> bool:
+    """Whether a 200 body is an error all the same, of this dialect or of whoever answers in its place."""
     try:
-        return _type.decode(body).type == "error"
+        found = _body.decode(body)
+        return found.type == "error" or (not bytes(found.content) and bytes(found.error) not in {b"", b"null"})
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
 
