@@ -15,12 +15,13 @@ import pytest
 
 from dragoman.config import VaultConfig, load
 from dragoman.errors import ConfigError, StoreUnavailable
+from dragoman.flow.vault import Owner
 from dragoman.io.store import Store
 from dragoman.io.vault import KIND, StoreVault, readable_by_others, vault_of
 from dragoman.secret import Secret
 from tests.serving import PATIENCE
 
-ALICE = ("alice", b"")
+ALICE = ("alice", "")
 KEY = Secret(base64.b64encode(bytes(range(32))).decode())
 
 
@@ -55,7 +56,7 @@ def using(path: Path, use: Use, config: VaultConfig | None = None) -> None:
     asyncio.run(run())
 
 
-async def got(vault: StoreVault, owner: tuple[str, bytes], *names: str) -> Mapping[str, bytes]:
+async def got(vault: StoreVault, owner: Owner, *names: str) -> Mapping[str, bytes]:
     return await vault.several(owner, names)
 
 
@@ -63,8 +64,8 @@ def test_what_is_put_in_comes_out_under_its_name_and_for_its_owner_alone(tmp_pat
     async def use(vault: StoreVault, store: Store, clock: Hands) -> None:
         await vault.put(ALICE, {"a turn": b"one", "another": b"two"})
         assert await got(vault, ALICE, "a turn", "another", "a third") == {"a turn": b"one", "another": b"two"}
-        assert await got(vault, ("bob", b""), "a turn") == {}
-        assert await got(vault, ("alice", b"sk-of-her-own"), "a turn") == {}
+        assert await got(vault, ("bob", ""), "a turn") == {}
+        assert await got(vault, ("alice", "0123"), "a turn") == {}
 
     using(tmp_path, use)
 
@@ -98,7 +99,7 @@ def test_what_was_tampered_with_or_moved_is_not_there(tmp_path: Path) -> None:
         await store.put(msgspec.structs.replace(record, body=turned))
         assert await got(vault, ALICE, "a") == {}
         await store.put(msgspec.structs.replace(record, owner="bob"))
-        assert await got(vault, ("bob", b""), "a") == {}
+        assert await got(vault, ("bob", ""), "a") == {}
         await store.put(msgspec.structs.replace(record, body=record.body[:20]))
         assert await got(vault, ALICE, "a") == {}
 
@@ -146,11 +147,11 @@ def test_who_has_nothing_there_is_asked_for_once_a_second_and_found_at_once_afte
         await vault.put(ALICE, {"a": b"state"})
         assert await got(vault, ALICE, "a") == {"a": b"state"}
         other = StoreVault(VaultConfig(key=KEY), store, clock)  # another process
-        assert await got(other, ("bob", b""), "b") == {}
-        await vault.put(("bob", b""), {"b": b"state"})
-        assert await got(other, ("bob", b""), "b") == {}
+        assert await got(other, ("bob", ""), "b") == {}
+        await vault.put(("bob", ""), {"b": b"state"})
+        assert await got(other, ("bob", ""), "b") == {}
         clock.at += 1.1
-        assert await got(other, ("bob", b""), "b") == {"b": b"state"}
+        assert await got(other, ("bob", ""), "b") == {"b": b"state"}
 
     using(tmp_path, use)
 

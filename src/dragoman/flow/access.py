@@ -13,7 +13,7 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 
 from dragoman.errors import Unauthenticated
-from dragoman.flow.envelope import CREDENTIAL_HEADERS, OWN_KEY_HEADER, Caller
+from dragoman.flow.envelope import CREDENTIAL_HEADERS, OWN_KEY_HEADER, Caller, bare
 from dragoman.wire.http import Inbound
 
 _SIGNATURE = b"AWS4-"
@@ -47,33 +47,35 @@ class KeyRing:
         holder = self._names.get(_digest(_key_id(signed[0])), "") if signed else ""
         kept: list[tuple[bytes, bytes]] = []
         for pair in shown:
-            name = self._names.get(_digest(_bare(pair[1])))
+            name = self._names.get(_digest(bare(pair[1])))
             if name is None:
                 kept.append(pair)
             holder = holder or name or ""
-        holder = self._names.get(_digest(_bare(own)), "") if own is not None else holder or in_query
+        holder = self._names.get(_digest(bare(own)), "") if own is not None else holder or in_query
         if not holder:
-            raise Unauthenticated(_unknown(inbound, tried=own is not None or bool(shown) or others))
+            raise Unauthenticated(_unknown(inbound, tried=own is not None or bool(shown or others)))
         if query != inbound.query:
             inbound = msgspec.structs.replace(inbound, query=query)
         return inbound, Caller(name=holder, kept=tuple(kept), queried=others, apart=own is not None)
 
-    def _from_query(self, query: bytes) -> tuple[bytes, bool, str]:
-        """The query without a `key` of ours, whether another's is left in it, and the holder of ours."""
+    def _from_query(self, query: bytes) -> tuple[bytes, tuple[bytes, ...], str]:
+        """The query without a `key` of ours, the others that are left in it, and the holder of ours."""
         if b"key=" not in query:
-            return query, False, ""
+            return query, (), ""
         holder = ""
-        others = False
+        others: list[bytes] = []
         kept: list[bytes] = []
         for field in query.split(b"&"):
             name, _, value = field.partition(b"=")
-            found = self._names.get(_digest(unquote_to_bytes(value))) if name == b"key" else None
-            if found is None:
-                kept.append(field)
-                others = others or (name == b"key" and bool(value))
-            else:
+            key = unquote_to_bytes(value) if name == b"key" else b""
+            found = self._names.get(_digest(key)) if key else None
+            if found is not None:
                 holder = found
-        return b"&".join(kept), others, holder
+                continue
+            kept.append(field)
+            if key:
+                others.append(key)
+        return b"&".join(kept), tuple(others), holder
 
 
 def _unknown(inbound: Inbound, *, tried: bool) -> str:
@@ -84,7 +86,7 @@ def _unknown(inbound: Inbound, *, tried: bool) -> str:
             "an AWS signature is no key of this gateway, which cannot check it; give one of its keys as a bearer token "
             "(AWS_BEARER_TOKEN_BEDROCK, or `api_key`), as AWS_ACCESS_KEY_ID, or beside the signature as `x-dragoman-key`"
         )
-    if _bare(shown).startswith(_GOOGLE_TOKEN):
+    if bare(shown).startswith(_GOOGLE_TOKEN):
         return (
             "a Google access token is no key of this gateway; give one of its keys as the access token, or beside it as "
             "`x-dragoman-key`"
@@ -92,11 +94,6 @@ def _unknown(inbound: Inbound, *, tried: bool) -> str:
     if tried:
         return f"this is not a key of this gateway; send one of its keys as {_HOW}"
     return f"a key of this gateway is required; send it as {_HOW}"
-
-
-def _bare(value: bytes) -> bytes:
-    value = value.strip()
-    return value[7:].strip() if value[:7].lower() == b"bearer " else value
 
 
 def _key_id(signature: bytes) -> bytes:

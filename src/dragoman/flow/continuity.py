@@ -21,7 +21,7 @@ from dragoman.dialects.sealing import Foreign, Sealing, refuses_seal
 from dragoman.errors import StoreUnavailable, UpstreamError
 from dragoman.flow.call import Call
 from dragoman.flow.turns import Turn, carried_in, fits_in_id, missing, named, put_back, sealed_in, turn_of
-from dragoman.flow.vault import Vault
+from dragoman.flow.vault import Owner, Vault
 from dragoman.ir.events import Response
 from dragoman.ir.losses import Ledger
 from dragoman.ir.names import restored
@@ -144,7 +144,7 @@ class Continuity:
             return False
         for message in call.request().messages:
             if message.role == "assistant":
-                return not self.vault.is_empty(_owner(call))
+                return not self.vault.is_empty(call.report.caller.name)
         return False
 
     async def recall(self, call: Call, endpoint: Endpoint, upstream: Dialect, request: Request | None) -> Request | None:
@@ -182,10 +182,10 @@ def _any(value: str) -> bool:
     return bool(value)
 
 
-def _owner(call: Call) -> tuple[str, bytes]:
+def _owner(call: Call) -> Owner:
     """Whose it is: the holder of the gateway's key, and whoever owns the credential that the caller brought."""
     caller = call.report.caller
-    return caller.name, b"\0".join(value for _, value in caller.kept)
+    return caller.name, caller.fingerprint
 
 
 def witness_of(call: Call, upstream: Dialect, endpoint: Endpoint) -> Callable[[bytes], None] | None:

@@ -6,6 +6,7 @@ gateway, and the key that was meant for the gateway. In another dialect only the
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import assert_never
 
 import msgspec
@@ -36,20 +37,40 @@ _CODINGS = frozenset({b"accept-encoding", b"content-encoding"})
 
 class Caller(msgspec.Struct, frozen=True):
     """Who asks. `name` is that of its gateway key, empty where none is asked for. `kept` are the credential headers
-    that were not the gateway's key, to be shown to a provider if that is wished; `queried`: such a key stands in the query.
+    that were not the gateway's key, to be shown to a provider if that is wished; `queried` such keys as stand in the query.
     `apart`: the gateway's key came in its own header, so that what stands in the customary place is meant for the provider."""
 
     name: str = ""
     kept: tuple[tuple[bytes, bytes], ...] = ()
-    queried: bool = False
+    queried: tuple[bytes, ...] = ()
     apart: bool = False
 
     def __repr__(self) -> str:
         return f"Caller({self.name!r})"
 
+    @property
+    def brings_key(self) -> bool:
+        """Whether it shows a credential that is not the gateway's."""
+        return bool(self.kept or self.queried)
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells who brings one credential for a provider from who brings another, wherever it stands; empty where there is
+        none. What is remembered for a caller is remembered under its name and this. It gives no key away."""
+        if not self.brings_key:
+            return ""
+        keys = {bare(value) for _, value in self.kept} | set(self.queried)
+        return sha256(b"".join(sorted(sha256(key).digest() for key in keys))).hexdigest()[:32]
+
     def elsewhere(self) -> Caller:
         """The same for providers that its credentials are not meant for."""
-        return msgspec.structs.replace(self, kept=(), queried=False)
+        return msgspec.structs.replace(self, kept=(), queried=())
+
+
+def bare(value: bytes) -> bytes:
+    """The key in a credential header."""
+    value = value.strip()
+    return value[7:].strip() if value[:7].lower() == b"bearer " else value
 
 
 def brings_own(holder: Endpoint | PassThrough, caller: Caller) -> bool:
@@ -58,10 +79,10 @@ def brings_own(holder: Endpoint | PassThrough, caller: Caller) -> bool:
         case "gateway":
             return False
         case "caller":
-            return bool(caller.kept) or caller.queried
+            return caller.brings_key
         case "auto":
             wished = caller.apart or not holder.auth
-            return wished and not holder.keyless and (bool(caller.kept) or caller.queried)
+            return wished and not holder.keyless and caller.brings_key
         case _:
             assert_never(holder.credentials)
 

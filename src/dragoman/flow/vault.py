@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-Owner = tuple[str, bytes]
-"""The holder of the gateway's key, and the credential that the caller brought along (secret: it goes into a hash)."""
+Owner = tuple[str, str]
+"""The holder of the gateway's key, and the `fingerprint` of what credential the caller brought along."""
 
 
 class Vault(Protocol):
     """Names are texts of any length; they do not leave the process as they are. Both raise `StoreUnavailable`."""
 
-    def is_empty(self, owner: Owner) -> bool:
-        """Whether it is known at once that nothing of this owner's is there. False says nothing."""
+    def is_empty(self, holder: str) -> bool:
+        """Whether it is known at once that nothing of any of this holder's is there. False says nothing."""
         ...
 
     async def put(self, owner: Owner, entries: Mapping[str, bytes]) -> None:

@@ -87,8 +87,8 @@ class StoreVault:
         self._empty: dict[str, float] = {}
         """Owners who had nothing there, and until when that is believed."""
 
-    def is_empty(self, owner: Owner) -> bool:
-        return self._clock.now() < self._empty.get(owner[0], 0.0)
+    def is_empty(self, holder: str) -> bool:
+        return self._clock.now() < self._empty.get(holder, 0.0)
 
     async def put(self, owner: Owner, entries: Mapping[str, bytes]) -> None:
         async with _soon():
@@ -115,7 +115,7 @@ class StoreVault:
 
     async def _several(self, owner: Owner, names: Sequence[str]) -> dict[str, bytes]:
         holder = owner[0]
-        if self.is_empty(owner):
+        if self.is_empty(holder):
             return {}
         cipher = await self._ready()
         wanted = {name: self._digest(owner, name) for name in names}

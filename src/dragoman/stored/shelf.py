@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from hashlib import sha256
 from typing import Literal
 
 import msgspec
@@ -65,18 +64,14 @@ _encode = msgspec.json.Encoder().encode
 
 
 def owner_of(caller: Caller, *, own_key: bool) -> str:
-    """Whose an answer is. Where the gateway asks for no keys everybody is one owner, but for who used a provider's key of
-    their own (`own_key`): what that has paid for is seen with that key alone."""
-    return caller.name or (_digest(caller) if own_key else "")
+    """Whose an answer is: the holder's of the gateway's key (everybody's where it asks for none). What a provider's key of the
+    caller's own has paid for (`own_key`) is seen with that key alone."""
+    return f"{caller.name}/key:{caller.fingerprint}" if own_key else caller.name
 
 
 def owners(caller: Caller) -> list[str]:
     """Under which names a caller's answers may stand."""
-    return [caller.name] if caller.name or not caller.kept else ["", _digest(caller)]
-
-
-def _digest(caller: Caller) -> str:
-    return "key:" + sha256(b"\n".join(value for _, value in sorted(caller.kept))).hexdigest()[:32] if caller.kept else ""
+    return [caller.name, owner_of(caller, own_key=True)] if caller.brings_key else [caller.name]
 
 
 class Shelf:
