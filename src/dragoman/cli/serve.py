@@ -17,9 +17,9 @@ from dragoman import __version__, logs
 from dragoman.cli.setting import Failure, add_config, local_model, read_source, warn
 from dragoman.config import Config
 from dragoman.io import serving
+from dragoman.io.housekeeping import make_room_for_files, settle
 from dragoman.io.local import LocalModel
 from dragoman.io.reloading import Reread
-from dragoman.io.serving import settle
 from dragoman.io.supervising import SharedLock, Source, lock_file
 from dragoman.io.supervisor import Plan, Supervisor
 from dragoman.io.tls import server_context
@@ -49,6 +49,7 @@ def run(options: argparse.Namespace) -> int:
     source = read_source(options, _overrides(options))
     config = source.load(os.environ)
     warn(config)
+    make_room_for_files()
     if config.server.tls is not None:
         server_context(config.server.tls)  # a mistake in it is told before anything is done
     if config.server.workers > 1:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import signal
 import socket
 import ssl
@@ -11,15 +10,13 @@ import sys
 from collections.abc import Callable
 
 from dragoman.config import Config
+from dragoman.io.housekeeping import Housekeeper
 from dragoman.io.local import LocalModel
 from dragoman.io.mount import Mount, Started
 from dragoman.io.process import Terminal
 from dragoman.io.reloading import Current, MountOf, Reread
 from dragoman.io.server import Server, serve_until_told
 from dragoman.io.tls import server_context
-
-_GARBAGE = (5_000, 20, 20)
-"""So many objects are made and not freed before it looks at the young ones (half a millisecond), and then at the older."""
 
 
 def serve(
@@ -50,14 +47,15 @@ async def _natively(
         if mount is not None:
             await mount.start()
         try:
-            return await serve_until_told(
-                server,
-                listener,
-                on_start=started,
-                patience=current.patience,
-                on_drain=current.begin_draining,
-                on_hangup=current.reload,
-            )
+            with Housekeeper(lambda: server.open):
+                return await serve_until_told(
+                    server,
+                    listener,
+                    on_start=started,
+                    patience=current.patience,
+                    on_drain=current.begin_draining,
+                    on_hangup=current.reload,
+                )
         finally:
             if mount is not None:
                 await mount.stop()
@@ -85,7 +83,8 @@ async def _by_uvicorn(
 
         loop.add_signal_handler(signal.SIGHUP, hung_up)
     try:
-        await server.serve(sockets=[listener])
+        with Housekeeper(lambda: len(server.server_state.connections)):
+            await server.serve(sockets=[listener])
     finally:
         if sys.platform != "win32":
             loop.remove_signal_handler(signal.SIGHUP)
@@ -99,11 +98,3 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     import uvloop
 
     return uvloop.new_event_loop
-
-
-def settle() -> None:
-    """What has been made until now stays: the garbage collector need not walk through it again, which is what its long pauses
-    are. Requests make few cycles, so it looks for new ones less often."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*_GARBAGE)

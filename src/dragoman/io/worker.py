@@ -20,10 +20,11 @@ from dragoman import logs
 from dragoman.config import Config
 from dragoman.errors import DragomanError
 from dragoman.io.engine import Engine
+from dragoman.io.housekeeping import Housekeeper, make_room_for_files, settle
 from dragoman.io.mount import Mount
 from dragoman.io.reloading import MountOf
 from dragoman.io.server import Server
-from dragoman.io.serving import loop_factory, settle
+from dragoman.io.serving import loop_factory
 from dragoman.io.supervising import CONTROL, Brief, News, Order, SharedLock, line
 from dragoman.io.tls import server_context
 
@@ -36,6 +37,8 @@ FAILED = 70
 
 
 class _Serving(Protocol):
+    def connections(self) -> int: ...
+
     async def listen(self, port: int, listener: socket.socket) -> None: ...
 
     def leave(self, port: int, /) -> None: ...
@@ -57,6 +60,9 @@ class _Native:
         self.drain = self._server.drain
         self.hurry = self._server.hurry
 
+    def connections(self) -> int:
+        return self._server.open
+
     async def listen(self, port: int, listener: socket.socket) -> None:
         await self._server.start(listener, port)
 
@@ -71,6 +77,9 @@ class _Uvicorn:
         self._engine = engine
         self._server: UvicornServer | None = None
         self._task: asyncio.Task[None] | None = None
+
+    def connections(self) -> int:
+        return len(self._server.server_state.connections) if self._server is not None else 0
 
     async def listen(self, port: int, listener: socket.socket) -> None:  # noqa: ARG002  there is one
         from dragoman.io.uvicorn_server import UvicornServer
@@ -126,7 +135,8 @@ class Worker:
         self._control.write(line(News("ready")))
         reading = loop.create_task(self._obey(orders))
         try:
-            await self.ended.wait()
+            with Housekeeper(self._serving.connections):
+                await self.ended.wait()
         finally:
             reading.cancel()
             await asyncio.wait([reading])
@@ -181,6 +191,7 @@ class Worker:
 def main(mount_of: MountOf | None = None) -> int:
     """What a module does that `Supervisor` is to start."""
     control = socket.socket(fileno=int(os.environ.pop(CONTROL)))
+    make_room_for_files()
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         return runner.run(_main(control, mount_of))
 
