@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any, NamedTuple, cast
 
 import msgspec
 
@@ -44,6 +45,115 @@ def values_of(pattern: re.Pattern[bytes]) -> Callable[[bytes], list[str]]:
 
     return values
 
+
+# ---------------------------------------------------------------- out of a list, in a body whose every other byte stays
+
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_items = msgspec.json.Decoder(list[msgspec.Raw])
+_encode = msgspec.json.Encoder().encode
+
+Sift = Callable[[msgspec.Raw], tuple[msgspec.Raw | None, int]]
+"""An item of a list without what is sealed in it for another (None: nothing is left), and how many values that was."""
+
+
+class Sifted(NamedTuple):
+    """An object some of whose `items`, which stand in one of its members, have lost what was sealed: `taken` values."""
+
+    fields: dict[str, msgspec.Raw]
+    items: list[msgspec.Raw]
+    taken: int
+
+    def encoded(self) -> bytes:
+        return _encode(self.fields)
+
+
+def sifted(data: bytes | msgspec.Raw, member: str, sift: Sift) -> Sifted | None:
+    """The object that this is, with its list `member` sifted. None where nothing was taken out, or where this cannot be read
+    (what is wrong with it is for the provider to say)."""
+    try:
+        fields = _fields.decode(data)
+        items = _items.decode(fields[member])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError):
+        return None
+    kept: list[msgspec.Raw] = []
+    taken = 0
+    for raw in items:
+        left, count = sift(raw)
+        taken += count
+        if left is not None:
+            kept.append(left)
+    if not taken:
+        return None
+    fields[member] = msgspec.Raw(_encode(kept))
+    return Sifted(fields, kept, taken)
+
+
+def object_of(raw: msgspec.Raw) -> dict[str, Any]:
+    """Empty for what is no object."""
+    try:
+        native: Any = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return {}
+    return cast("dict[str, Any]", native) if isinstance(native, dict) else {}
+
+
+class _Turn(msgspec.Struct):
+    role: str = ""
+
+
+class SignedThinking(msgspec.Struct, frozen=True, kw_only=True):
+    """Thinking in the requests of an API with Anthropic's rule: a turn that calls a tool begins with its thinking, signed, or
+    is refused. `mark` stands in every block of thinking, `value(block)` is what is sealed in one, `result` stands in a message
+    that answers a call. `nothing`: the content of a turn of which nothing is left, where turns must alternate; None: it is
+    left out. `off(fields)` turns off, in the members of a body, thinking that was asked for with a budget."""
+
+    mark: bytes
+    value: Callable[[dict[str, Any]], object]
+    result: bytes
+    nothing: bytes | None = None
+    off: Callable[[dict[str, msgspec.Raw]], None]
+
+    def without(self, body: bytes, foreign: Foreign) -> tuple[bytes, int]:
+        """As in `Sealing`. In the middle of a tool loop, thinking that was asked for with a budget is off then."""
+        bare = False  # the last turn of the model's has lost its thinking
+
+        def message(raw: msgspec.Raw) -> tuple[msgspec.Raw | None, int]:
+            nonlocal bare
+            left, count = self._message(raw, foreign) if self.mark in bytes(raw) else (raw, 0)
+            if (count or bare) and _role(raw) == "assistant":
+                bare = count > 0
+            return left, count
+
+        found = sifted(body, "messages", message)
+        if found is None:
+            return body, 0
+        if bare and found.items and self.result in bytes(found.items[-1]):
+            self.off(found.fields)
+        return found.encoded(), found.taken
+
+    def _message(self, raw: msgspec.Raw, foreign: Foreign) -> tuple[msgspec.Raw | None, int]:
+        def block(raw: msgspec.Raw) -> tuple[msgspec.Raw | None, int]:
+            value = self.value(object_of(raw)) if self.mark in bytes(raw) else None
+            return (None, 1) if isinstance(value, str) and value and foreign(value) else (raw, 0)
+
+        found = sifted(raw, "content", block)
+        if found is None:
+            return raw, 0
+        if not found.items:
+            if self.nothing is None:
+                return None, found.taken
+            found.fields["content"] = msgspec.Raw(self.nothing)
+        return msgspec.Raw(found.encoded()), found.taken
+
+
+def _role(raw: msgspec.Raw) -> str:
+    try:
+        return msgspec.json.decode(raw, type=_Turn).role
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ""
+
+
+# ---------------------------------------------------------------- refusals
 
 # How they put it. Anthropic: "Invalid `signature` in `thinking` block", "Invalid `data` in `redacted_thinking` block". OpenAI:
 # the code `invalid_encrypted_content`, "The encrypted content for item rs_1 could not be verified." Google: "Corrupted thought

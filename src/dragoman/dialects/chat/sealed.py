@@ -7,12 +7,11 @@ from typing import Any, cast
 
 import msgspec
 
-from dragoman.dialects.sealing import Foreign, Sealing, values_of
+from dragoman.dialects.sealing import Foreign, Sealing, sifted, values_of
 
 Block = dict[str, Any]
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_items = msgspec.json.Decoder(list[msgspec.Raw])
 _encode = msgspec.json.Encoder().encode
 
 _DETAILS, _SIGNATURE = b"reasoning_details", b"thought_signature"
@@ -20,22 +19,12 @@ _VALUES = re.compile(rb'"(?:signature|data|thought_signature)"\s*:\s*"([^"\\]+)"
 
 
 def _without(body: bytes, foreign: Foreign) -> tuple[bytes, int]:
-    try:
-        fields = _fields.decode(body)
-        messages = _items.decode(fields["messages"])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError):
-        return body, 0
-    taken = 0
-    kept: list[msgspec.Raw] = []
-    for raw in messages:
+    def message(raw: msgspec.Raw) -> tuple[msgspec.Raw, int]:
         data = bytes(raw)
-        message, count = _message(raw, foreign) if _DETAILS in data or _SIGNATURE in data else (raw, 0)
-        kept.append(message)
-        taken += count
-    if not taken:
-        return body, 0
-    fields["messages"] = msgspec.Raw(_encode(kept))
-    return _encode(fields), taken
+        return _message(raw, foreign) if _DETAILS in data or _SIGNATURE in data else (raw, 0)
+
+    found = sifted(body, "messages", message)
+    return (found.encoded(), found.taken) if found is not None else (body, 0)
 
 
 def _message(raw: msgspec.Raw, foreign: Foreign) -> tuple[msgspec.Raw, int]:

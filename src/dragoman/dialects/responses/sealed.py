@@ -6,11 +6,7 @@ import re
 
 import msgspec
 
-from dragoman.dialects.sealing import Foreign, Sealing, values_of
-
-_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_items = msgspec.json.Decoder(list[msgspec.Raw])
-_encode = msgspec.json.Encoder().encode
+from dragoman.dialects.sealing import Foreign, Sealing, sifted, values_of
 
 _MARK = b"encrypted_content"
 _VALUES = re.compile(rb'"encrypted_content"\s*:\s*"([^"\\]+)"')
@@ -26,16 +22,12 @@ _item = msgspec.json.Decoder(_Item)
 
 def _without(body: bytes, foreign: Foreign) -> tuple[bytes, int]:
     """A reasoning item that another provider encrypted is left out: without its content nobody knows it."""
-    try:
-        fields = _fields.decode(body)
-        items = _items.decode(fields["input"])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError):
-        return body, 0
-    kept = [raw for raw in items if not (_MARK in bytes(raw) and _is_foreign(raw, foreign))]
-    if len(kept) == len(items):
-        return body, 0
-    fields["input"] = msgspec.Raw(_encode(kept))
-    return _encode(fields), len(items) - len(kept)
+
+    def item(raw: msgspec.Raw) -> tuple[msgspec.Raw | None, int]:
+        return (None, 1) if _MARK in bytes(raw) and _is_foreign(raw, foreign) else (raw, 0)
+
+    found = sifted(body, "input", item)
+    return (found.encoded(), found.taken) if found is not None else (body, 0)
 
 
 def _is_foreign(raw: msgspec.Raw, foreign: Foreign) -> bool:
