@@ -106,7 +106,7 @@ def test_nobody_reads_stops_or_goes_on_from_the_response_of_another(
     if provider == "here":
         for more, status in (
             ({"input": "And?", "previous_response_id": first["id"]}, 400),
-            ({"input": [{"type": "item_reference", "id": first["output"][0]["id"]}]}, 404),
+            ({"input": [{"id": first["output"][0]["id"]}]}, 404),
         ):
             assert call(served, other, "POST", "/v1/responses", {"model": "messages/m", **more}).status == status
     assert call(served, one, "GET", path).status == 200

@@ -249,22 +249,26 @@ def test_with_store_false_nothing_is_kept(gpt: openai.OpenAI, scripted: Threaded
         gpt.responses.create(model="chat/say", input="x", previous_response_id=second.id)
 
 
-def test_an_earlier_item_may_be_named_by_its_id(gpt: openai.OpenAI, bob: openai.OpenAI, scripted: ThreadedUpstream) -> None:
+@pytest.mark.parametrize("kind", [{"type": "item_reference"}, {}, {"type": None}])
+@pytest.mark.parametrize("store", [True, False])
+def test_an_earlier_item_may_be_named_by_its_id_with_or_without_a_type(
+    gpt: openai.OpenAI, bob: openai.OpenAI, scripted: ThreadedUpstream, kind: dict[str, Any], store: bool
+) -> None:
     first = gpt.responses.create(model="chat/call", input="Look.", tools=[TOOL])
     call = next(item for item in first.output if item.type == "function_call")
     named: Any = [
         {"role": "user", "content": "Look."},
-        {"type": "item_reference", "id": call.id},
+        {**kind, "id": call.id},
         {"type": "function_call_output", "call_id": call.call_id, "output": "sunny"},
     ]
-    gpt.responses.create(model="messages/say", input=named, tools=[TOOL])
+    gpt.responses.create(model="messages/say", input=named, tools=[TOOL], store=store)
     sent: Any = scripted.requests[-1].json
     assert sent["messages"][1]["content"][0]["input"] == {"where": "Paris"}
     with pytest.raises(openai.NotFoundError, match="Item with id") as unknown:
-        bob.responses.create(model="messages/say", input=named, tools=[TOOL])
+        bob.responses.create(model="messages/say", input=named, tools=[TOOL], store=store)
     assert unknown.value.param == "input"
-    bob.responses.create(model="responses/say", input=named, tools=[TOOL])
-    assert "item_reference" in told(scripted), "who keeps answers may know it"
+    bob.responses.create(model="responses/say", input=named, tools=[TOOL], store=store)
+    assert str(call.id) in told(scripted), "who keeps answers may know it"
 
 
 def test_nobody_reads_or_goes_on_from_what_another_key_has_stored(gpt: openai.OpenAI, bob: openai.OpenAI) -> None:

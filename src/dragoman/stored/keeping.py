@@ -75,7 +75,7 @@ class Keeping:
             )
         elif asked.previous_response_id:
             await self._go_on(asked.previous_response_id)
-        elif b"item_reference" in self._original.body:
+        elif asked.leaning():
             await self._refer()
         if asked.store is True and self.shelf is None and not self.there_only and self.pinned is None:
             self.there_only = True

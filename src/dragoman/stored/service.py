@@ -103,10 +103,13 @@ class Stored:
         asked = call.seen()
         assert isinstance(asked, Asked)
         stateless = asked.store is False and not asked.background
-        if stateless and not asked.previous_response_id and asked.conversation is None and not _names(call):
+        alone = stateless and not asked.previous_response_id and asked.conversation is None
+        if alone and not asked.leaning():
             return None
         keeping = Keeping(call, asked, self._shelf)
         await keeping.prepare()
+        if alone and not (keeping.here_only or keeping.there_only):
+            return None
         call.kept = keeping
         return keeping
 
@@ -297,11 +300,6 @@ class Stored:
             )
         call.first = entry.provider
         return next((one for one in there if one.key == entry.key), there[0])
-
-
-def _names(call: Call) -> bool:
-    """Whether items of earlier answers stand in it by their names alone."""
-    return b"item_reference" in call.inbound.body
 
 
 def _query(call: Call) -> dict[str, str]:

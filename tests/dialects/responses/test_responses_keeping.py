@@ -120,3 +120,34 @@ def test_a_summary_of_ours_is_told_to_every_model_and_a_providers_own_is_not_tou
     assert told.text.endswith("They like tea.")
     foreign = decode_request(b'{"model":"x","input":[{"type":"compaction","encrypted_content":"gAAAA"}]}')
     assert type(foreign.messages[0].parts[0]).__name__ == "Unknown"
+
+
+@pytest.mark.parametrize(
+    ("item", "leans"),
+    [
+        ('{"id":"msg_1"}', True),
+        ('{ "id" : "msg_1" , "type" : null }', True),
+        ('{"type":"item_reference","id":"msg_1"}', True),
+        (r'{"\u0069d":"msg_1"}', True),
+        (r'{"type":"item\u005freference","id":"msg_1"}', True),
+        ('{"type":"reasoning","id":"msg_1","summary":[]}', True),
+        ('{"type":"reasoning","id":"msg_1","summary":[],"encrypted_content":null}', True),
+        ('{"type":"image_generation_call","id":"msg_1"}', True),
+        ('{"type":"reasoning","id":"msg_1","summary":[],"encrypted_content":"c2VhbA=="}', False),
+        ('{"type":"image_generation_call","id":"msg_1","result":"aGk="}', False),
+        ('{"id":"msg_1","role":"assistant","content":"Hi"}', False),
+        ('{"type":"message","id":"msg_1","role":"assistant","content":[]}', False),
+        ('{"type":"function_call","id":"msg_1","call_id":"c","name":"f","arguments":"{}"}', False),
+        ('{"role":"user","content":"{\\"id\\":\\"msg_1\\"}"}', False),
+        ('{"type":"item_reference"}', False),
+    ],
+)
+def test_an_item_that_leaves_out_what_its_id_stands_for_is_known(item: str, leans: bool) -> None:
+    for others in ("", ',{"role":"user","content":"Hi"}', ',{"type":5,"id":[],"role":{}}', ",null,5"):
+        body = b'{"model":"m","input":[' + f"{item}{others}]}}".encode()
+        assert forms.asked(inbound(body)).leaning() == (["msg_1"] if leans else []), body
+
+
+@pytest.mark.parametrize("given", ['"A text."', "null", "5", "{}", '"item_reference"', "[]"])
+def test_an_input_without_items_names_none(given: str) -> None:
+    assert forms.asked(inbound(b'{"model":"m","store":true,"input":%b}' % given.encode())).leaning() == []

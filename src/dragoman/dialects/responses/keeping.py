@@ -34,13 +34,56 @@ _MOST_PAGE = 100
 _USUAL_PAGE = 20
 
 
-class Asked(Peek):
-    """What of the body is about keeping."""
+_NONE = msgspec.Raw(b"null")
+_LEANING = frozenset({None, "item_reference", "reasoning", "image_generation_call"})
+"""The types of items that may say less than all of themselves."""
 
+
+class Item(msgspec.Struct, gc=False):
+    """What of an item of the input tells whether it says all of itself."""
+
+    id: str | None = None
+    type: str | None = None
+    role: str | None = None
+    encrypted_content: msgspec.Raw = _NONE
+    result: msgspec.Raw = _NONE
+
+    @property
+    def refers(self) -> bool:
+        """Whether it is nothing but the name of an earlier item. Such an item's type may be left out
+        (`openai.types.responses.response_input_item_param.ItemReference`); a message's may too, which has a role."""
+        return (self.type is None or self.type == "item_reference") and self.role is None
+
+    @property
+    def leans(self) -> bool:
+        """Whether it leaves out what a provider that keeps its items looks up by its id: all of it, a thought, a picture."""
+        match self.type:
+            case "reasoning":
+                return bytes(self.encrypted_content) == b"null"
+            case "image_generation_call":
+                return bytes(self.result) == b"null"
+            case _:
+                return self.refers
+
+
+class _Stated(Peek):
     store: Any = None
     previous_response_id: Any = None
     background: Any = None
     conversation: Any = None
+
+
+class Asked(_Stated):
+    """What of the body is about keeping. `items` None: the input is none."""
+
+    items: list[Item] | str | None = msgspec.field(name="input", default=None)
+
+    def leaning(self) -> list[str]:
+        """The ids of the items that do not say all of themselves. Asked of every request."""
+        items = self.items
+        if not isinstance(items, list):
+            return []
+        return [item.id for item in items if item.id is not None and item.type in _LEANING and item.leans]
 
 
 class _Event(msgspec.Struct):
@@ -54,20 +97,20 @@ class _Head(msgspec.Struct):
 
 
 _asked = msgspec.json.Decoder(Asked)
+_stated = msgspec.json.Decoder(_Stated)
+_item = msgspec.json.Decoder(Item)
 _event = msgspec.json.Decoder(_Event)
 _head = msgspec.json.Decoder(_Head)
 _items = msgspec.json.Decoder(list[msgspec.Raw])
-_decode = msgspec.json.Decoder().decode
+_any = msgspec.json.Decoder()
+_decode = _any.decode
 _encode = msgspec.json.Encoder().encode
 
 
 def asked(inbound: Inbound) -> Asked:
     """Raises `MalformedBody` when the body is not a JSON object, or one of these fields is not what it should be."""
     body = inbound.body
-    try:
-        found = _asked.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise malformed(body, error) from None
+    found = _read(_asked, body) or _asked_anyhow(body)
     for key, value in (("store", found.store), ("background", found.background)):
         if value is not None and type(value) is not bool:
             raise wrong((None, key), "true or false", value)
@@ -79,6 +122,30 @@ def asked(inbound: Inbound) -> Asked:
             param="previous_response_id",
         )  # fmt: skip
     return found
+
+
+def _asked_anyhow(body: bytes) -> Asked:
+    """The same of a body whose input is not as it should be, which others are to say, or of no body at all."""
+    try:
+        stated = _stated.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise malformed(body, error) from None
+    found = Asked(**{name: getattr(stated, name) for name in _Stated.__struct_fields__})
+    native = _read(_any, bytes(fields_of(body).get("input", _NONE)))
+    if isinstance(native, list):
+        found.items = [_item_of(cast("Block", one)) for one in cast("list[Any]", native) if isinstance(one, dict)]
+    return found
+
+
+def _item_of(native: Block) -> Item:
+    item = Item()
+    for key in ("id", "type", "role"):
+        if isinstance(value := native.get(key), str):
+            setattr(item, key, value)
+    for key in ("encrypted_content", "result"):
+        if native.get(key) is not None:
+            setattr(item, key, msgspec.Raw(b"true"))
+    return item
 
 
 # ---------------------------------------------------------------- requests
@@ -115,14 +182,9 @@ def references(items: Items) -> list[str]:
 
 
 def reference(item: msgspec.Raw) -> str | None:
-    """The id in an `item_reference`, whose type may be left out."""
-    if b'"id"' not in bytes(item) or b'"role"' in bytes(item):
-        return None
-    native = _decode(item)
-    if not isinstance(native, dict) or native.get("type") not in (None, "item_reference"):
-        return None
-    found = native.get("id")
-    return found if type(found) is str and native.keys() <= {"type", "id"} else None
+    """The id of an item that is nothing but that."""
+    head: Item | None = _read(_item, bytes(item))
+    return head.id if head is not None and head.refers else None
 
 
 def stateless(request: Request, *, native: bool, sealed: bool, issuers: Sequence[str]) -> Request:
