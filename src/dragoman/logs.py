@@ -380,6 +380,9 @@ class _Writer(threading.Thread):
 
 _writer: _Writer | None = None
 """That of the log that was set up last and has not ended."""
+_levels: list[list[int]] = []
+"""Of the root and of ours, before each of the logs that have not ended. One may be set up before the one it follows ends: then
+that it can be is known first."""
 
 
 class _Enqueue(logging.Handler):
@@ -431,7 +434,8 @@ def setup(
     entry = _Enqueue(writer)
     level = logging.getLevelNamesMapping()[log.level.upper()]
     root, own = logging.getLogger(), logging.getLogger("dragoman")
-    before = root.level, own.level
+    before = [root.level, own.level]
+    _levels.append(before)
     root.addHandler(entry)
     root.setLevel(max(level, logging.WARNING))  # other people's libraries talk a lot
     own.setLevel(level)
@@ -448,8 +452,13 @@ def setup(
         if _writer is writer:
             _writer = None
         root.removeHandler(entry)
-        root.setLevel(before[0])
-        own.setLevel(before[1])
+        at = next(number for number, each in enumerate(_levels) if each is before)
+        _levels.pop(at)
+        if at < len(_levels):
+            _levels[at][:] = before  # the one that follows brings them back
+        else:
+            root.setLevel(before[0])
+            own.setLevel(before[1])
         if writer.end():
             for handler in handlers:
                 handler.flush()

@@ -56,3 +56,25 @@ def test_the_secrets_of_a_configuration_can_be_registered_with_the_log() -> None
     config = load(TEXT, ".yaml", {"GROQ_API_KEY": SECRETS["env"]}, "gateway.yaml")
     held = {secret.reveal() for secret in config.secrets()}
     assert held == {SECRETS["provider"], SECRETS["env"], SECRETS["header"]}
+
+
+def test_the_limits_of_the_server_are_shown_and_come_from_everywhere() -> None:
+    text = "server: {limits: {header-timeout: 5s, keepAliveTimeout: 2m, max_header_size: 32KiB}}"
+    config = load(text, ".yaml", {"DRAGOMAN_SERVER__LIMITS__MAX_CONNECTIONS": "9"}, "gateway.yaml")
+    tree = yaml.safe_load(render(config))["server"]["limits"]
+    assert (tree["header_timeout"], tree["idle_timeout"], tree["max_header_size"], tree["max_connections"]) == (
+        5,
+        120,
+        32768,
+        9,
+    )
+    assert config.server.limits.pace == 5
+    assert not config.warnings
+
+
+def test_a_limit_that_the_driver_does_not_have_is_warned_of() -> None:
+    text = "server:\n  driver: asgi\n  limits: {header_timeout: 5, body_timeout: 5}\n"
+    [warning] = load(text, ".yaml", {}, "gateway.yaml").warnings
+    assert warning == (
+        "gateway.yaml:3: server.limits.header_timeout: has no effect: uvicorn (server.driver: asgi) has no such limit"
+    )

@@ -290,7 +290,7 @@ async def serving(
     client_tls: ssl.SSLContext | None = None,
     mount: Mount | None = None,
 ) -> AsyncGenerator[Served]:
-    """`limits` are the native driver's; uvicorn has none but the size of the body."""
+    """`limits` are the native driver's; of those, uvicorn gets `body_timeout` only."""
     handler = handler or Echo()
     handler.is_native = driver == "native"
     listener = socket.socket()
@@ -336,8 +336,9 @@ async def _uvicorn(
     handler: Echo, listener: socket.socket, limits: ServerLimits, patience: int, tls: ssl.SSLContext | None, mount: Mount | None
 ) -> Started:
     config = uvicorn.Config(
-        AsgiApp(handler, mount=mount), loop="none", http="httptools", ws="none", lifespan="off", log_config=None,
-        access_log=False, server_header=False, date_header=False, proxy_headers=False, timeout_graceful_shutdown=patience,
+        AsgiApp(handler, mount=mount, body_timeout=limits.body_timeout), loop="none", http="httptools", ws="none",
+        lifespan="off", log_config=None, access_log=False, server_header=False, date_header=False, proxy_headers=False,
+        timeout_graceful_shutdown=patience,
     )  # fmt: skip
     config.load()
     config.ssl = tls

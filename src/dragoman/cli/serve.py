@@ -67,12 +67,14 @@ class _Logs:
         self._close = self._open(config)
 
     def change(self, config: Config) -> None:
-        before, self._config = self._config, config
-        if before.server.log == config.server.log:
+        """Raises `ConfigError`, and then goes on as it was."""
+        if self._config.server.log == config.server.log:
             logs.register_secret(*config.secrets())
-            return
-        self._close()
-        self._close = self._open(config)
+        else:
+            after = self._open(config)
+            self._close()
+            self._close = after
+        self._config = config
 
     def _open(self, config: Config) -> Callable[[], None]:
         return logs.setup(config.server.log, secrets=config.secrets(), lock=self._lock)

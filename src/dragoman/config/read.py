@@ -351,6 +351,7 @@ def _elsewhere(kind: type[msgspec.Struct], word: str) -> str:
     sections = {
         "server": schema.ServerSection,
         "server.log": schema.LogSection,
+        "server.limits": schema.LimitsSection,
         "local": schema.LocalSection,
         "store": schema.StoreSection,
         "vault": schema.VaultSection,

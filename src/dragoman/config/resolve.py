@@ -22,6 +22,7 @@ from dragoman.config.resolved import (
     Local,
     ModelConfig,
     Server,
+    ServerLimits,
     StoreConfig,
     TargetRef,
     Tls,
@@ -30,6 +31,7 @@ from dragoman.config.resolved import (
 from dragoman.config.schema import (
     DocumentsSection,
     FetchSection,
+    LimitsSection,
     LocalSection,
     LogSection,
     ServerSection,
@@ -42,6 +44,8 @@ from dragoman.providers.table import Provider
 from dragoman.secret import Secret
 from dragoman.wire.http import Timeouts
 
+OF_UVICORN = frozenset({"max_connections", "body_timeout", "idle_timeout"})
+"""The limits that the other driver has as well."""
 _SHORT_KEY = 16
 _STORE = "dragoman.db"
 VAULT_KEY = "DRAGOMAN_VAULT_KEY"
@@ -135,8 +139,13 @@ def _filled(section: type[msgspec.Struct], said: dict[str, Any]) -> dict[str, An
 
 
 def _server(said: dict[str, Any], problems: Problems) -> Server:
-    values: dict[str, Any] = _filled(ServerSection, {name: value for name, value in said.items() if name not in {"log", "tls"}})
+    plain = {name: value for name, value in said.items() if name not in {"log", "tls", "limits"}}
+    values: dict[str, Any] = _filled(ServerSection, plain)
     values["log"] = Log(**_filled(LogSection, said.get("log", {})))
+    values["limits"] = ServerLimits(**_filled(LimitsSection, said.get("limits", {})))
+    if values["driver"] == "asgi":
+        for name in said.get("limits", {}).keys() - OF_UVICORN:
+            problems.warn(("server", "limits", name), "has no effect: uvicorn (server.driver: asgi) has no such limit")
     tls = said.get("tls", {})
     values["tls"] = Tls(tls["cert"], tls.get("key")) if tls.get("cert") else None
     if tls.get("key") and not tls.get("cert"):

@@ -101,6 +101,7 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     workers: int
     drain: float
     tls: Tls | None
+    limits: ServerLimits
     log: Log
 
 

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from dragoman.config.resolved import Driver
+from dragoman.config.resolved import Driver, ServerLimits
 from dragoman.ir.profile import Reach
 from dragoman.logs import Log
 from dragoman.models.catalogue import Input
@@ -265,6 +265,30 @@ def _at_most(seconds: float, most: float) -> float:
     return seconds
 
 
+def _wait(value: object) -> float:
+    seconds = _seconds(value)
+    if not _LEAST_WAIT <= seconds <= _LONGEST_WAIT:
+        raise ValueError("is too short" if seconds < _LEAST_WAIT else "is too long")
+    return seconds
+
+
+def _size_from(least: int, most: int) -> Callable[[object], int]:
+    def parse(value: object) -> int:
+        size = _size(value)
+        if not least <= size <= most:
+            raise ValueError("is too small" if size < least else "is too large")
+        return size
+
+    return parse
+
+
+# Each connection is looked at as often as its shortest wait is long.
+_LEAST_WAIT, _LONGEST_WAIT = 0.1, 86_400.0
+Wait = Annotated[float, Kind("seconds from 0.1 to 86400, or text such as 500ms, 30s, 5m, 1d", _wait)]
+Span = Annotated[int, Kind("bytes from 1024 to 16 MiB, or text such as 64KiB, 1MB", _size_from(1024, 16 << 20))]
+"""A size that many connections may take at once."""
+
+
 class LogSection(msgspec.Struct, frozen=True, kw_only=True):
     """`server.log`."""
 
@@ -281,6 +305,22 @@ class TlsSection(msgspec.Struct, frozen=True, kw_only=True):
     key: FilePath | None = None
 
 
+class LimitsSection(msgspec.Struct, frozen=True, kw_only=True):
+    """`server.limits`."""
+
+    max_connections: Count | None = ServerLimits().max_connections
+    max_headers: Annotated[int, Kind("a whole number from 10 to 10000", _whole(10, 10_000))] = ServerLimits().max_headers
+    max_header_size: Span = ServerLimits().max_header_size
+    max_url_size: Span = ServerLimits().max_url_size
+    read_ahead: Span = ServerLimits().read_ahead
+    write_buffer: Span = ServerLimits().write_buffer
+    header_timeout: Wait = ServerLimits().header_timeout
+    body_timeout: Wait = ServerLimits().body_timeout
+    idle_timeout: Wait = ServerLimits().idle_timeout
+    send_timeout: Wait = ServerLimits().send_timeout
+    linger_timeout: Wait = ServerLimits().linger_timeout
+
+
 class ServerSection(msgspec.Struct, frozen=True, kw_only=True):
     """`server`: where and how the gateway listens."""
 
@@ -294,6 +334,7 @@ class ServerSection(msgspec.Struct, frozen=True, kw_only=True):
     workers: Workers = 1
     drain: Seconds = 10.0
     tls: TlsSection = TlsSection()
+    limits: LimitsSection = LimitsSection()
     log: LogSection = LogSection()
 
 
@@ -515,6 +556,27 @@ SYNONYMS: dict[type[msgspec.Struct], dict[str, str]] = {
         "grace": "drain",
         "graceful_timeout": "drain",
         "ssl": "tls",
+        "limit": "limits",
+    },
+    LimitsSection: {
+        "connections": "max_connections",
+        "limit_concurrency": "max_connections",
+        "headers": "max_headers",
+        "max_header_fields": "max_headers",
+        "header_size": "max_header_size",
+        "max_header_bytes": "max_header_size",
+        "url_size": "max_url_size",
+        "max_request_line": "max_url_size",
+        "headers_timeout": "header_timeout",
+        "read_header_timeout": "header_timeout",
+        "client_header_timeout": "header_timeout",
+        "client_body_timeout": "body_timeout",
+        "keepalive_timeout": "idle_timeout",
+        "keep_alive_timeout": "idle_timeout",
+        "keep_alive": "idle_timeout",
+        "write_timeout": "send_timeout",
+        "lingering_timeout": "linger_timeout",
+        "linger": "linger_timeout",
     },
     TlsSection: {"certificate": "cert", "certfile": "cert", "cert_file": "cert", "keyfile": "key", "key_file": "key"},
     LogSection: {"path": "file", "filename": "file", "days": "keep", "retention": "keep"},

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
-from dragoman.errors import BodyTooLarge, DragomanError
+from dragoman.errors import BodyTooLarge, DragomanError, RequestError
 from dragoman.io.handler import Handler
 from dragoman.io.mount import Mount, Receive, Scope, Send
 from dragoman.wire.http import Inbound
@@ -19,7 +19,8 @@ _GRACE = 1.0
 
 
 class AsgiApp:
-    """`on_start` and `on_stop` run in the server's lifespan; `mount` gets what the handler does not own."""
+    """`on_start` and `on_stop` run in the server's lifespan; `mount` gets what the handler does not own: whoever makes this
+    starts and stops it. `body_timeout`: seconds between two pieces of a body that the handler is to get."""
 
     def __init__(
         self,
@@ -28,15 +29,18 @@ class AsgiApp:
         on_start: Callable[[], Awaitable[None]] | None = None,
         on_stop: Callable[[], Awaitable[None]] | None = None,
         mount: Mount | None = None,
+        body_timeout: float | None = None,
     ) -> None:
         self._gateway = gateway
         self._mount = mount
+        self._body_timeout = body_timeout
         self._on_start = on_start
         self._on_stop = on_stop
 
-    def swap(self, gateway: Handler) -> None:
+    def swap(self, gateway: Handler, body_timeout: float | None = None) -> None:
         """Another handler from here on."""
         self._gateway = gateway
+        self._body_timeout = body_timeout
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         match scope["type"]:
@@ -52,14 +56,10 @@ class AsgiApp:
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
-                if self._mount is not None:
-                    await self._mount.start()
                 if self._on_start is not None:
                     await self._on_start()
                 await send({"type": "lifespan.startup.complete"})
             else:
-                if self._mount is not None:
-                    await self._mount.stop()
                 if self._on_stop is not None:
                     await self._on_stop()
                 await send({"type": "lifespan.shutdown.complete"})
@@ -83,9 +83,11 @@ class AsgiApp:
         handler = asyncio.current_task()
         assert handler is not None
         out = _AsgiOut(send, handler)
-        body = await _body(inbound, receive, self._gateway)
+        body = await _body(inbound, receive, self._gateway, self._body_timeout)
         if body is None:
             return
+        if isinstance(body, _TooSlow):
+            out.closes = True  # or the server would wait for the rest
         if isinstance(body, DragomanError):
             await self._gateway.refuse(inbound, out, body)
             return
@@ -124,7 +126,11 @@ class _Watch:
             self._handler.cancel()
 
 
-async def _body(inbound: Inbound, receive: Receive, handler: Handler) -> bytes | DragomanError | None:
+class _TooSlow(RequestError):
+    """The rest of the body did not come."""
+
+
+async def _body(inbound: Inbound, receive: Receive, handler: Handler, patience: float | None) -> bytes | DragomanError | None:
     """The whole body, or why it is not wanted; None when the client left before its end."""
     most = handler.site.max_body
     length = inbound.header(b"content-length")
@@ -138,7 +144,11 @@ async def _body(inbound: Inbound, receive: Receive, handler: Handler) -> bytes |
     pieces: list[bytes] = []
     size = 0
     while True:
-        message = await receive()
+        try:
+            async with asyncio.timeout(patience):
+                message = await receive()
+        except TimeoutError:
+            return _TooSlow(f"nothing came of the request body for {patience:g} s", status=408, category="timeout")
         if message["type"] == "http.disconnect":
             return None
         piece = message.get("body", b"")
@@ -158,7 +168,7 @@ async def _body(inbound: Inbound, receive: Receive, handler: Handler) -> bytes |
 class _AsgiOut:
     """The handler's way to the client. The server's `send` waits while the client is slow."""
 
-    __slots__ = ("_aborted", "_handler", "_overdue", "_send", "done", "overdue")
+    __slots__ = ("_aborted", "_handler", "_overdue", "_send", "closes", "done", "overdue")
 
     def __init__(self, send: Send, handler: asyncio.Task[Any]) -> None:
         self._send = send
@@ -168,9 +178,14 @@ class _AsgiOut:
         self.overdue = False
         """The client took the answer too slowly, and the handler was cancelled."""
         self.done = False
+        self.closes = False
+        """No other request is taken behind this answer."""
 
     async def start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        await self._send({"type": "http.response.start", "status": status, "headers": list(headers)})
+        said = list(headers)
+        if self.closes:
+            said.append((b"connection", b"close"))
+        await self._send({"type": "http.response.start", "status": status, "headers": said})
 
     async def write(self, data: bytes) -> None:
         await self._send({"type": "http.response.body", "body": data, "more_body": True})

@@ -14,11 +14,10 @@ from collections.abc import Callable
 
 from dragoman.config import Config
 from dragoman.errors import ConfigError, DragomanError
-from dragoman.gateway import Gateway
 from dragoman.io.engine import Engine
 from dragoman.io.local import LocalModel
 from dragoman.io.mount import Mount
-from dragoman.io.tls import load
+from dragoman.io.tls import load, server_context
 
 log = logging.getLogger("dragoman.server")
 
@@ -26,23 +25,24 @@ MountOf = Callable[[Callable[[], Engine]], Mount | None]
 """Makes the application that is mounted beside the gateway, if there is one; it is told where to find the engine that answers
 now. The same for a single process (`serving.serve`) and for workers (`worker.main`)."""
 
-Swap = Callable[[Gateway], list[asyncio.Task[None]]]
-"""Puts another gateway in the place of the one that answers; returns the tasks that are still at work for that one."""
+Swap = Callable[[Engine], list[asyncio.Task[None]]]
+"""Puts another engine in the place of the one that answers; returns the tasks that are still at work for that one."""
 
 
 class Reread:
     """Where a new configuration comes from. `read` raises `ConfigError`; it and `make_model`, which starts the built-in model
-    for a configuration, are called in a thread. `accepted` is told what is in force now."""
+    for a configuration, are called in a thread. `accept` does for the process what follows from it (its log), just before it
+    is in force; it may refuse it too, and then has changed nothing."""
 
     def __init__(
         self,
         read: Callable[[], Config],
         make_model: Callable[[Config], LocalModel | None],
-        accepted: Callable[[Config], None],
+        accept: Callable[[Config], None],
     ) -> None:
         self.read = read
         self.make_model = make_model
-        self.accepted = accepted
+        self.accept = accept
 
 
 class Current:
@@ -89,25 +89,43 @@ class Current:
                 await self._reload_once(reread, swap)
             except DragomanError as error:
                 log.error("the configuration was not reloaded, the old one stays in force: %s", error)
+            except Exception:
+                # Whatever it was, clients are being served: that goes on.
+                log.exception("the configuration was not reloaded, the old one stays in force")
 
     async def _reload_once(self, reread: Reread, swap: Swap) -> None:
         config = await asyncio.to_thread(reread.read)
-        before = self.engine.config
-        check_unmoved(before, config)
-        model = self._model
-        if not same_model(before, config):
-            model = await asyncio.to_thread(reread.make_model, config)
+        check_unmoved(self.engine.config, config)
         if self._tls is not None and config.server.tls is not None:
-            load(self._tls, config.server.tls)
-        old, self.engine = self.engine, Engine(config, local=model.lent() if model is not None else None)
-        unused = self._model if model is not self._model else None
-        self._model = model
-        tasks = swap(self.engine.gateway)
-        retiring = asyncio.get_running_loop().create_task(self._retire(old, unused, tasks))
+            server_context(config.server.tls)  # files that do not fit together would spoil the one in use
+        if same_model(self.engine.config, config):
+            model, unused = self._model, None
+            engine = await self._prepared(reread, config, model)
+        else:
+            model, unused = await started_model(reread.make_model, config), self._model
+            try:
+                engine = await self._prepared(reread, config, model)
+            except BaseException:
+                if model is not None:
+                    await asyncio.to_thread(model.stop)
+                raise
+        old, self.engine, self._model = self.engine, engine, model
+        retiring = asyncio.get_running_loop().create_task(self._retire(old, unused, swap(engine)))
         self._retiring.add(retiring)
         retiring.add_done_callback(self._retiring.discard)
-        reread.accepted(config)
         log.info("the configuration was reloaded")
+
+    async def _prepared(self, reread: Reread, config: Config, model: LocalModel | None) -> Engine:
+        """Everything that may fail, and nothing that cannot be taken back."""
+        engine = Engine(config, local=model.lent() if model is not None else None)
+        try:
+            reread.accept(config)
+            if self._tls is not None and config.server.tls is not None:
+                load(self._tls, config.server.tls)
+        except BaseException:
+            await engine.aclose()
+            raise
+        return engine
 
     async def _retire(self, engine: Engine, model: LocalModel | None, tasks: list[asyncio.Task[None]]) -> None:
         try:
@@ -120,6 +138,18 @@ class Current:
         await engine.aclose()
         if model is not None:
             await asyncio.to_thread(model.stop)
+
+
+async def started_model(make: Callable[[Config], LocalModel | None], config: Config) -> LocalModel | None:
+    """What `make` starts in a thread. Whoever is cancelled meanwhile leaves no model behind."""
+    starting = asyncio.ensure_future(asyncio.to_thread(make, config))
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await asyncio.wait([starting])
+        if starting.exception() is None and (model := starting.result()) is not None:
+            await asyncio.to_thread(model.stop)
+        raise
 
 
 def check_unmoved(before: Config, after: Config) -> None:

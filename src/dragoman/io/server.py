@@ -33,6 +33,9 @@ _GRACE = 0.2
 """Seconds that an idle connection gets when the gateway stops: its client may have sent a request already."""
 _GRACE_WITH_SUCCESSOR = 5.0
 """The same when there is no hurry."""
+_TIDY = 30.0
+"""Seconds that handlers get, when there is no hurry, after the last client has left: theirs, or a mounted application's that
+takes no notice of it."""
 
 
 class Server:
@@ -97,12 +100,14 @@ class Server:
         if listening is not None:
             listening.close()
 
-    def swap(self, handler: Handler) -> list[asyncio.Task[None]]:
-        """Another handler from here on. Returns what the one before it is still at work on."""
+    def swap(self, handler: Handler, limits: ServerLimits | None = None) -> list[asyncio.Task[None]]:
+        """Another handler from here on, and other limits for whoever connects from here on; but the time that TLS has to be
+        agreed on in stays. Returns what the handler before it is still at work on."""
         self._handler = handler
+        self._limits = limits or self._limits
         if self._shared is None:
             return []
-        self._shared.swap(handler)
+        self._shared.swap(handler, self._limits)
         return list(self._shared.running.values())
 
     async def drain(self, patience: float) -> None:
@@ -120,12 +125,7 @@ class Server:
         except TimeoutError:
             self.hurry()
         self._close_ports()
-        if shared.running:
-            # Of an answer that is whole, the handler is left to tidy up; but not for ever.
-            for task in shared.running.values():
-                if not task.cancelling():
-                    task.cancel()
-            await asyncio.wait(list(shared.running.values()), timeout=_AT_ONCE)
+        await self._cancel_the_rest(shared)
         if shared.connections:
             await shared.emptied.wait()
 
@@ -136,6 +136,7 @@ class Server:
         if self._shared is not None:
             self._shared.begin_draining(_GRACE_WITH_SUCCESSOR)
             await self._last_one(self._shared)
+            await self._cancel_the_rest(self._shared)
 
     def hurry(self) -> None:
         """Break off everything that is still under way."""
@@ -152,7 +153,15 @@ class Server:
         while shared.connections:
             await shared.emptied.wait()
         if shared.running:
-            await asyncio.wait(list(shared.running.values()))
+            await asyncio.wait(list(shared.running.values()), timeout=_TIDY)
+
+    async def _cancel_the_rest(self, shared: Shared) -> None:
+        """Of an answer that is whole, the handler is left to tidy up; but not for ever."""
+        if shared.running:
+            for task in shared.running.values():
+                if not task.cancelling():
+                    task.cancel()
+            await asyncio.wait(list(shared.running.values()), timeout=_AT_ONCE)
 
 
 async def serve_until_told(

@@ -63,7 +63,7 @@ class Shared:
 
     __slots__ = (
         "connections", "draining", "emptied", "former", "former_left", "grace", "handler", "limits", "loop", "mount", "pace",
-        "running",
+        "running", "surplus",
     )  # fmt: skip
 
     def __init__(
@@ -83,10 +83,13 @@ class Shared:
         self.emptied = asyncio.Event()
         self.former: set[ServerConnection] = set()
         """Those of `connections` that were there when the draining began."""
+        self.surplus: set[ServerConnection] = set()
+        """Those of `connections` that were one too many, and are still being told so."""
         self.former_left = asyncio.Event()
 
-    def swap(self, handler: Handler) -> None:
+    def swap(self, handler: Handler, limits: ServerLimits) -> None:
         self.handler = handler
+        self.limits, self.pace = limits, limits.pace
         for connection in self.connections:
             connection.swap(handler)
 
@@ -99,6 +102,7 @@ class Shared:
 
     def leave(self, connection: ServerConnection) -> None:
         self.connections.discard(connection)
+        self.surplus.discard(connection)
         if self.draining:
             self.former.discard(connection)
             self._look_who_is_left()
@@ -157,6 +161,10 @@ class ServerConnection(RequestReader):
         self._client = str(peer[0]) if isinstance(peer, tuple) and peer else ""
         shared = self._shared
         shared.connections.add(self)
+        most = self._limits.max_connections
+        if most is not None and len(shared.connections) - len(shared.surplus) > most:
+            self._one_too_many(most)
+            return
         if shared.draining:
             shared.emptied.clear()
             self._set_timer(max(shared.grace, _LATE_GRACE))
@@ -164,6 +172,16 @@ class ServerConnection(RequestReader):
         now = self.loop.time()
         self._deadline = now + self._limits.idle_timeout
         self._timer = self.loop.call_at(now + shared.pace, self._tick)
+
+    def _one_too_many(self, most: int) -> None:
+        self._shared.emptied.clear()
+        if len(self._shared.surplus) >= most:  # there is no telling all of them
+            self.drop()
+            return
+        self._shared.surplus.add(self)
+        self._timer = self.loop.call_at(self.loop.time() + self._shared.pace, self._tick)
+        self._reason = 503, f"{most} connections are open, and there may be no more (server.limits.max_connections)"
+        self._turn_away()
 
     def data_received(self, data: bytes) -> None:
         if self._phase == IDLE and self._known is not None and (start := self._recognise(data)):

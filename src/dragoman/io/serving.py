@@ -33,34 +33,40 @@ def serve(
     tls = server_context(config.server.tls) if config.server.tls is not None else None
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         current = Current(config, model, tls, reread)
-        mount = mount_of(lambda: current.engine) if mount_of is not None else None
-        run = _natively if config.server.driver == "native" else _by_uvicorn
-        return runner.run(run(current, listener, started, tls, mount))
+        return runner.run(_serve(current, listener, started, tls, mount_of))
 
 
-async def _natively(
-    current: Current, listener: socket.socket, started: Started, tls: ssl.SSLContext | None, mount: Mount | None
+async def _serve(
+    current: Current, listener: socket.socket, started: Started, tls: ssl.SSLContext | None, mount_of: MountOf | None
 ) -> signal.Signals:
-    server = Server(current.engine.gateway, tls=tls, mount=mount)
-    current.swap = server.swap
+    mount = mount_of(lambda: current.engine) if mount_of is not None else None
+    run = _natively if current.engine.config.server.driver == "native" else _by_uvicorn
     try:
         if mount is not None:
             await mount.start()
         try:
-            with Housekeeper(lambda: server.open):
-                return await serve_until_told(
-                    server,
-                    listener,
-                    on_start=started,
-                    patience=current.patience,
-                    on_drain=current.begin_draining,
-                    on_hangup=current.reload,
-                )
+            return await run(current, listener, started, tls, mount)
         finally:
             if mount is not None:
                 await mount.stop()
     finally:
         await current.aclose()
+
+
+async def _natively(
+    current: Current, listener: socket.socket, started: Started, tls: ssl.SSLContext | None, mount: Mount | None
+) -> signal.Signals:
+    server = Server(current.engine.gateway, limits=current.engine.config.server.limits, tls=tls, mount=mount)
+    current.swap = lambda engine: server.swap(engine.gateway, engine.config.server.limits)
+    with Housekeeper(lambda: server.open):
+        return await serve_until_told(
+            server,
+            listener,
+            on_start=started,
+            patience=current.patience,
+            on_drain=current.begin_draining,
+            on_hangup=current.reload,
+        )
 
 
 async def _by_uvicorn(
@@ -70,7 +76,7 @@ async def _by_uvicorn(
     from dragoman.io.uvicorn_server import UvicornServer
 
     server = UvicornServer(current.engine, tls, started, mount, on_signal=current.begin_draining)
-    current.swap = server.swap
+    current.swap = lambda engine: server.swap(engine.gateway, engine.config.server)
     loop = asyncio.get_running_loop()
     if sys.platform != "win32":
         terminal = Terminal()
@@ -88,7 +94,6 @@ async def _by_uvicorn(
     finally:
         if sys.platform != "win32":
             loop.remove_signal_handler(signal.SIGHUP)
-        await current.aclose()
     return server.told or signal.SIGTERM
 
 

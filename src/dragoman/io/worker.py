@@ -7,6 +7,7 @@ may come, go or die without any of them being closed, and with it the connection
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -22,6 +23,7 @@ from dragoman.errors import DragomanError
 from dragoman.io.engine import Engine
 from dragoman.io.housekeeping import Housekeeper, make_room_for_files, settle
 from dragoman.io.mount import Mount
+from dragoman.io.process import end_within
 from dragoman.io.reloading import MountOf
 from dragoman.io.server import Server
 from dragoman.io.serving import loop_factory
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("dragoman.worker")
 
 FAILED = 70
+_LAST_WORDS = 5.0
+"""Seconds in which a worker that has nothing more to do may clean up."""
 
 
 class _Serving(Protocol):
@@ -54,7 +58,7 @@ class _Native:
     def __init__(self, engine: Engine, mount: Mount | None) -> None:
         settings = engine.config.server
         tls = server_context(settings.tls) if settings.tls is not None else None
-        self._server = Server(engine.gateway, tls=tls, mount=mount)
+        self._server = Server(engine.gateway, limits=settings.limits, tls=tls, mount=mount)
         self.leave = self._server.leave
         self.hand_over = self._server.hand_over
         self.drain = self._server.drain
@@ -84,14 +88,18 @@ class _Uvicorn:
     async def listen(self, port: int, listener: socket.socket) -> None:  # noqa: ARG002  there is one
         from dragoman.io.uvicorn_server import UvicornServer
 
-        started = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        started: asyncio.Future[None] = loop.create_future()
 
         async def on_start() -> None:
-            started.set()
+            started.set_result(None)
 
         self._server = UvicornServer(self._engine, self._tls, on_start, self._mount)
-        self._task = asyncio.get_running_loop().create_task(self._server.serve(sockets=[listener]))
-        await started.wait()
+        self._task = loop.create_task(self._server.serve(sockets=[listener]))
+        await asyncio.wait([started, self._task], return_when=asyncio.FIRST_COMPLETED)
+        if not started.done():
+            self._task.result()
+            raise RuntimeError("uvicorn ended before it had begun")
 
     def leave(self, port: int) -> None: ...
 
@@ -129,27 +137,30 @@ class Worker:
         # Ctrl-C goes to the whole group, and so does a terminal's end; the supervisor decides what becomes of them.
         for number in (signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
-        if self._mount is not None and not isinstance(self._serving, _Uvicorn):  # which sees to it itself
-            await self._mount.start()
-        settle()
-        self._control.write(line(News("ready")))
-        reading = loop.create_task(self._obey(orders))
         try:
-            with Housekeeper(self._serving.connections):
-                await self.ended.wait()
-        finally:
-            reading.cancel()
-            await asyncio.wait([reading])
             if self._mount is not None:
-                await self._mount.stop()
+                await self._mount.start()
+            settle()
+            self._control.write(line(News("ready")))
+            reading = loop.create_task(self._obey(orders))
+            try:
+                with Housekeeper(self._serving.connections):
+                    await self.ended.wait()
+            finally:
+                reading.cancel()
+                await asyncio.wait([reading])
+                if self._mount is not None:
+                    await self._mount.stop()
+        finally:
             await self.engine.aclose()
 
     async def _obey(self, orders: asyncio.StreamReader) -> None:
         try:
             await self._follow(orders)
-        except Exception:
+        except Exception as error:
             # One that hears nothing any more would never end.
             log.exception("a fault in worker %d", self._brief.number)
+            self._control.write(line(News("failed", f"{type(error).__name__}: {error}")))
         self._end(drains=True)  # nobody is left who would say so
 
     async def _follow(self, orders: asyncio.StreamReader) -> None:
@@ -193,7 +204,9 @@ def main(mount_of: MountOf | None = None) -> int:
     control = socket.socket(fileno=int(os.environ.pop(CONTROL)))
     make_room_for_files()
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        return runner.run(_main(control, mount_of))
+        code = runner.run(_main(control, mount_of))
+        end_within(_LAST_WORDS, code)
+    return code
 
 
 async def _main(control: socket.socket, mount_of: MountOf | None) -> int:
@@ -216,6 +229,8 @@ async def _main(control: socket.socket, mount_of: MountOf | None) -> int:
         return 0
     finally:
         writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()  # the last news is out
 
 
 if __name__ == "__main__":
