@@ -246,6 +246,41 @@ CALLS: list[tuple[str, list[Frame], list[Part]]] = [
         ],
     ),
     (
+        "a name in pieces",
+        [
+            calls(opening(0, "a", "get_")),
+            calls({"index": 0, "function": {"name": "wea", "arguments": ""}}),
+            calls({"index": 0, "id": "a", "function": {"name": "ther", "arguments": "{"}}),
+            calls({"index": 0, "function": {"name": "", "arguments": "}"}}),
+            TOOLS,
+        ],
+        [call("a", "get_weather")],
+    ),
+    (
+        "a name that grows",
+        [
+            calls(opening(0, "a", "get_")),
+            calls(opening(0, "a", "get_weather")),
+            calls({"index": 0, "function": {"arguments": "{}"}}),
+            TOOLS,
+        ],
+        [call("a", "get_weather")],
+    ),
+    (
+        "names alone",
+        [calls(opening(0, "a", "f")), calls(opening(1, "b", "g")), TOOLS],
+        [call("a", "f"), call("b", "g")],
+    ),
+    (
+        "a legacy name in pieces",
+        [
+            chunk({"function_call": {"name": "get_"}}),
+            chunk({"function_call": {"name": "weather", "arguments": "{}"}}),
+            chunk(finish="function_call"),
+        ],
+        [call("call_chatcmpl-1_0", "get_weather")],
+    ),
+    (
         "text, call, text",
         [chunk({"content": "a"}), calls(opening(0, "x", "f", "{}")), chunk({"content": "b"}), TOOLS],
         [Text(text="a"), call("x"), Text(text="b")],
@@ -262,13 +297,23 @@ def test_calls_come_out_whole(frames: list[Frame], expected: list[Part]) -> None
 
 
 def test_an_earlier_call_closes_when_the_next_one_opens_if_it_is_whole() -> None:
-    events = events_of([calls(opening(0, "a", "f", "{}")), calls(opening(1, "b", "g"))], end=False)
-    assert [type(event) for event in events] == [Start, Open, Delta, Close, Open]
+    events = events_of([calls(opening(0, "a", "f", "{}")), calls(opening(1, "b", "g", "{"))], end=False)
+    assert [type(event) for event in events] == [Start, Open, Delta, Close, Open, Delta]
 
 
 def test_an_unfinished_call_stays_open_beside_the_next() -> None:
-    events = events_of([calls(opening(0, "a", "f", '{"x"')), calls(opening(1, "b", "g"))], end=False)
-    assert [type(event) for event in events] == [Start, Open, Delta, Open]
+    events = events_of([calls(opening(0, "a", "f", '{"x"')), calls(opening(1, "b", "g", "{"))], end=False)
+    assert [type(event) for event in events] == [Start, Open, Delta, Open, Delta]
+
+
+def test_a_call_opens_before_anything_that_comes_after_its_name() -> None:
+    frames = [calls(opening(0, "a", "f")), calls(opening(1, "b", "g")), chunk({"content": "c"})]
+    events = events_of(frames, end=False)
+    assert [event.part for event in events if isinstance(event, Open)] == [
+        call("a", "f", ""),
+        call("b", "g", ""),
+        Text(text=""),
+    ]
 
 
 ITEM = {"type": "reasoning.text", "text": "t1t2", "format": "x", "index": 0, "signature": "s"}
@@ -462,6 +507,10 @@ ENDS: list[tuple[str, list[Frame], tuple[FinishReason, str | None], set[int]]] =
     ("a reason that is an empty string", [chunk({"content": "a"}, ""), STOP, DONE], ("stop", None), set()),
     ("two reasons", [chunk({"content": "a"}, "length"), STOP, DONE], ("length", None), set()),
     ("an unknown reason", [chunk({"content": "a"}, "eos"), DONE], ("stop", None), set()),
+    ("a reason in capitals", [chunk({"content": "a"}, "MAX_TOKENS"), DONE], ("length", None), set()),
+    ("another word for a filter", [chunk({"content": "a"}, "SAFETY"), DONE], ("content_filter", None), set()),
+    ("stop, and then why", [chunk({"content": "a"}, "stop"), chunk(finish="length"), DONE], ("length", None), set()),
+    ("why, and then stop", [chunk({"content": "a"}, "length"), chunk(finish="stop"), DONE], ("length", None), set()),
     (
         "a stop sequence",
         [chunk({"content": "a"}, "stop", choice={"stop_reason": "END"}), DONE],

@@ -30,15 +30,22 @@ REASONS: dict[str, FinishReason] = {
     "length": "length",
     "max_tokens": "length",
     "model_length": "context_length",
+    "model_context_window_exceeded": "context_length",
     "tool_calls": "tool_calls",
+    "tool_call": "tool_calls",
     "tool_use": "tool_calls",
     "function_call": "tool_calls",
     "content_filter": "content_filter",
+    "content_filtered": "content_filter",
+    "safety": "content_filter",
+    "recitation": "content_filter",
+    "sensitive": "content_filter",
+    "refusal": "refusal",
 }
-"""Every other word (`eos`, `end_turn`, nothing) is a `stop`."""
+"""In small letters: servers in front of Gemini leave its capitals. Every other word (`eos`, nothing) is a `stop`."""
 
-BROKEN = frozenset({"error", "abort", "insufficient_system_resource"})
-"""Words that say that the answer was broken off: OpenRouter; vLLM and SGLang; DeepSeek."""
+BROKEN = frozenset({"error", "abort", "insufficient_system_resource", "network_error"})
+"""Words that say that the answer was broken off: OpenRouter; vLLM and SGLang; DeepSeek; Z.ai."""
 
 FINISH_OF_REASON: dict[FinishReason, str] = {
     "stop": "stop",
@@ -57,7 +64,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def is_broken(word: object) -> bool:
-    return isinstance(word, str) and word in BROKEN
+    return isinstance(word, str) and word.lower() in BROKEN
 
 
 class CallIds:
@@ -170,7 +177,7 @@ def _finished(parts: list[Part], reason: FinishReason, stop_sequence: str | None
 def reason_of(native: Block, *, refused: bool) -> tuple[FinishReason, str | None]:
     """The reason as the provider gives it, and the stop sequence, which vLLM and SGLang tell."""
     word = native.get("finish_reason")
-    reason = REASONS.get(word, "stop") if isinstance(word, str) else "stop"
+    reason = REASONS.get(word.lower(), "stop") if isinstance(word, str) else "stop"
     if reason != "stop":
         return reason, None
     if refused:

@@ -5,11 +5,12 @@ once. Nothing says where a part ends, so here it ends when another kind begins. 
 
 - two whole calls in one chunk; arguments of two calls interleaved by `index`; arguments as an object, or null, or none;
 - no `index`; the same `index` for every call, told apart by their ids; an `index` that was never opened;
-- id and name in every chunk, or empty strings in place of both; no id at all.
+- id and name in every chunk, or empty strings in place of both; no id at all; a name in several pieces.
 
-A call opens when its name is known. An earlier call closes when the next one opens, if its arguments are whole by then;
-otherwise both stay open, for they may be interleaved. Nothing finishes before the stream does, because usage comes last:
-the finish is emitted at `[DONE]`, or at the end of a stream that had given a reason. Without either it broke off.
+A call opens when its arguments begin, as until then its name may go on, or when something else comes. An earlier call closes
+when the next one opens, if its arguments are whole by then; otherwise both stay open, for they may be interleaved. Nothing
+finishes before the stream does, because usage comes last: the finish is emitted at `[DONE]`, or at the end of a stream that had
+given a reason. Without either it broke off.
 """
 
 from __future__ import annotations
@@ -214,8 +215,8 @@ class StreamDecoder:
         delta = native.delta if native.delta is not None else native.message
         if delta is not None:
             choice.delta(delta, native.logprobs, events)
-        if native.finish_reason and choice.reason is None:
-            choice.finish(native, events)
+        if native.finish_reason:
+            choice.ended(native, events)
 
     def end(self) -> list[Event]:
         return [] if self._over else self._finish(done=False)
@@ -309,6 +310,8 @@ class _Choice:
         self._held: list[Block] = []
         self._calls: list[_Call] = []
         self._by_index: dict[int, _Call] = {}
+        self._named: _Call | None = None
+        """A call that has a name and has not opened."""
         self._audio: Block | None = None
         self.probs: list[object] | None = None
         self._refused = False
@@ -420,6 +423,8 @@ class _Choice:
             part = part_of(item, self._decoder.issuer)
             events.append(Close(self._open(part, events)))
         self._held.clear()
+        if self._named is not None:
+            self._open_call(self._named, events)
 
     # ------------------------------------------------------------ thinking
 
@@ -476,8 +481,9 @@ class _Choice:
             call.id = call.id or (given if type(given) is str else "")
             call.extra = call.extra or call_extra(native)
             if type(name) is str and name:
-                call.name = name
-                self._open_call(call, events)
+                self._name(call, name, events)
+        elif call is self._named and type(name) is str:
+            self._go_on(call, name)
         if arguments is not None and arguments != "":
             self._arguments(call, arguments, events)
 
@@ -516,7 +522,21 @@ class _Choice:
         arguments = call.arguments
         return bool(call.name) and bool(arguments.strip()) and whole(arguments)
 
+    def _name(self, call: _Call, name: str, events: list[Event]) -> None:
+        if self._named is not None:
+            self._open_call(self._named, events)
+        call.name = name
+        self._named = call
+        if call.pieces:
+            self._open_call(call, events)
+
+    @staticmethod
+    def _go_on(call: _Call, name: str) -> None:
+        """More of a name: its next piece, or all of it so far, or the same again."""
+        call.name = name if name.startswith(call.name) else call.name + name
+
     def _open_call(self, call: _Call, events: list[Event]) -> None:
+        self._named = None
         self._settle(events)
         for earlier in self._calls:
             if earlier.open and not earlier.custom and earlier.arguments.strip() and whole(earlier.arguments):
@@ -538,6 +558,8 @@ class _Choice:
             arguments = arguments_text(arguments)
         if self._decoder.halves is not None:
             arguments = self._decoder.halves.join(call, arguments)
+        if call is self._named:
+            self._open_call(call, events)
         call.pieces.append(arguments)
         if call.open:
             events.append(Delta(call.index, arguments))
@@ -548,12 +570,18 @@ class _Choice:
         call = self._calls[0]
         name = native.get("name")
         if not call.name and type(name) is str and name:
-            call.name = name
-            self._open_call(call, events)
+            self._name(call, name, events)
+        elif call is self._named and type(name) is str:
+            self._go_on(call, name)
         if native.get("arguments"):
             self._arguments(call, native["arguments"], events)
 
     # ------------------------------------------------------------ the end
+
+    def ended(self, native: ChunkChoice, events: list[Event]) -> None:
+        """A reason has come. Some servers say `stop` first, and what it was in another chunk."""
+        if self.reason is None or (self.reason == "stop" and native.finish_reason != "stop"):
+            self.finish(native, events)
 
     def finish(self, native: ChunkChoice | None, events: list[Event]) -> None:
         """The reason has come, or never will: close everything. Raises `UpstreamGarbled` where the answer was broken off."""
