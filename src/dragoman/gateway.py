@@ -51,6 +51,8 @@ log = logging.getLogger("dragoman.gateway")
 _JSON: RawHeaders = [(b"content-type", b"application/json")]
 _MODELS = re.compile(r"(/v1(beta|alpha)?)?/models(?=/|$)")
 _ASKS = frozenset({"GET", "HEAD"})
+_NEVER_PASSED = frozenset({"TRACE", "CONNECT"})
+"""The answer to TRACE is the request, the provider's key included (RFC 9110, section 9.3.8)."""
 _CLIENT_LEFT = 499
 _GREETINGS = frozenset({"", "/api/hello"})
 _OTHER_HEALTH = frozenset({"/v1/universal/health", "/v1/cache/health"})
@@ -283,6 +285,8 @@ class Gateway:
             state = {"status": "ok", "provider": target.provider, "credential": bool(target.auth) or target.keyless}
             await _send(out, 200, _JSON, msgspec.json.encode(state))
             return
+        if inbound.method in _NEVER_PASSED:
+            raise UnknownRoute(f"{inbound.method} is not passed on to providers", status=405)
         # As it stood on the wire, behind the provider's name.
         rest = inbound.raw_path[1:].partition(b"/")[2].decode("latin-1")
         clock = self.core.clock

@@ -18,9 +18,11 @@ from dragoman.testing import (
     SCENARIOS,
     VOICES,
     Ask,
+    ErrorEvent,
     HttpError,
     Scenario,
     ScriptedUpstream,
+    Text,
     ThreadedUpstream,
 )
 from tests.gateway.talking import DIALECTS, JSON, PATHS, Said, ask, logging_to, question, raw, say
@@ -327,6 +329,31 @@ def test_a_key_that_a_provider_repeats_is_not_passed_on(
     assert len(lines) >= 3
     assert "sk-upstream" not in str(lines)
     assert KEY not in str(lines)
+
+
+@pytest.mark.parametrize("at", [(), (Text(("Hello",)),)])
+@pytest.mark.parametrize(("up", "client"), CROSS)
+def test_a_key_that_a_provider_repeats_within_a_stream_is_not_passed_on(
+    gateway: Served, scripted: ThreadedUpstream, up: str, client: str, at: tuple[Text, ...]
+) -> None:
+    lines: list[dict[str, Any]] = []
+    with logging_to(lines):
+        scripted.script(Scenario("echo", (*at, ErrorEvent("internal", "bad key sk-upstream!"))))
+        said = ask(gateway, client, f"{up}/m", stream=True, headers=[SHOWN])
+    assert b"bad key" in said.body
+    assert b"sk-upstream" not in said.body
+    assert "sk-upstream" not in str(lines)
+
+
+def test_a_key_that_a_provider_repeats_in_a_header_of_its_refusal_is_not_passed_on(
+    gateway: Served, scripted: ThreadedUpstream
+) -> None:
+    asks = (("www-authenticate", 'Bearer error="sk-upstream"'), ("x-seen", "sk-upstream"))
+    scripted.script(Scenario("echo", (HttpError(400, body=b'{"error":{"message":"no"}}', headers=asks),)))
+    said = ask(gateway, "chat", "chat/m", headers=[SHOWN])
+    assert said.status == 400
+    assert said.header("x-seen") is not None
+    assert "sk-upstream" not in str(said.headers)
 
 
 def test_when_every_target_fails_each_ones_reason_is_told(scripted: ThreadedUpstream) -> None:

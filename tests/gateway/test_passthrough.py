@@ -23,6 +23,7 @@ def scripted() -> Iterator[ThreadedUpstream]:
     with ScriptedUpstream.in_thread() as server:
         server.on("/moved", 307, b"elsewhere", [("location", "https://elsewhere.example/x"), ("x-one", "1"), ("x-one", "2")])
         server.on("/teapot", 418, b"\x00\xffshort and stout", [("content-type", "application/x-tea"), ("retry-after", "7")])
+        server.on("/echo", 401, b'{"error": "bad key sk-upstream"}', [("x-seen", "Bearer sk-upstream")])
         server.on("/nothing", 204)
         server.on("/unchanged", 304, b"", [("etag", '"x"')])
         server.on("/packed", 200, gzip.compress(b"packed"), [("content-encoding", "gzip")])
@@ -79,6 +80,9 @@ def test_every_method_is_forwarded_with_its_body(gateway: Served, scripted: Thre
         ("/own/v1/trailing/", "/base/v1/trailing/"),
         ("/own//double//slash", "/base//double//slash"),
         ("/%6Fwn/v1/x", "/base/v1/x"),
+        ("/own/base/v1/files", "/base/v1/files"),
+        ("/own/base", "/base/base"),
+        ("/own/based/v1/files", "/base/based/v1/files"),
         ("/openai/v1/files", "/v1/files"),
         ("/openai/v1/responses/resp_1?include[]=a", "/v1/responses/resp_1?include[]=a"),
     ],
@@ -117,6 +121,23 @@ def test_an_answer_comes_back_with_its_status_its_headers_and_its_bytes(gateway:
     assert said.header("content-type") == "application/x-tea"
     assert said.header("retry-after") == "7"
     assert said.header("content-length") == "17"
+
+
+@pytest.mark.parametrize("method", ["TRACE", "CONNECT"])
+def test_what_would_show_our_key_by_its_nature_is_not_passed_on(
+    gateway: Served, scripted: ThreadedUpstream, method: str
+) -> None:
+    asked = len(scripted.requests)
+    assert say(gateway, method, "/own/v1/x", [SHOWN]).status == 405
+    assert len(scripted.requests) == asked
+
+
+def test_a_key_of_ours_that_a_refusal_repeats_is_not_passed_on(gateway: Served) -> None:
+    said = say(gateway, "GET", "/own/echo", [SHOWN])
+    assert (said.status, said.whole) == (401, True)
+    assert said.body.startswith(b'{"error": "bad key ')
+    assert b"sk-upstream" not in said.body
+    assert "sk-upstream" not in str(said.headers)
 
 
 def test_redirects_are_passed_on_and_not_followed(gateway: Served, scripted: ThreadedUpstream) -> None:

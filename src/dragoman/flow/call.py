@@ -254,10 +254,11 @@ class Sent(msgspec.Struct):
 
     def refusal(self, status: int, data: bytes) -> UpstreamError:
         """The provider's error, as it will be told. `status` 0: it stood inside an answer whose status was 200."""
-        headers = response_headers(self.head)
+        auth = self.endpoint.auth
+        headers = [(name, without_keys(value, auth)) for name, value in response_headers(self.head)]
         if status == 0:
             headers = [(b"content-type", b"application/json"), *(pair for pair in headers if pair[0] != b"content-type")]
-        data = without_keys(data, self.endpoint)
+        data = without_keys(data, auth)
         error = self.upstream.decode_error(status, self.headers, data, self.endpoint.provider)
         if self.own_key and error.category == "authentication":
             # A key of ours that the provider refuses is our trouble: a 401 would send callers looking at theirs.
@@ -266,9 +267,9 @@ class Sent(msgspec.Struct):
         return Verbatim(error, headers, data) if verbatim else error
 
 
-def without_keys(data: bytes, endpoint: Endpoint) -> bytes:
-    """A provider's words without our key, in case it repeats what it was shown."""
-    for _, value in endpoint.auth:
+def without_keys(data: bytes, auth: RawHeaders | tuple[tuple[bytes, bytes], ...]) -> bytes:
+    """A provider's words without our key, in case it repeats what it was shown. `auth`: the headers that showed it."""
+    for _, value in auth:
         key = value.removeprefix(b"Bearer ")
         if len(key) >= _LEAST_KEY and key in data:
             data = data.replace(key, mask(key.decode("latin-1")).encode())

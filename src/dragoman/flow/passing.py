@@ -7,12 +7,15 @@ the connection and the gateway's key stay behind, and the provider's key is put 
 from __future__ import annotations
 
 from dragoman.errors import DragomanError, UpstreamGarbled, UpstreamTimeout
-from dragoman.flow.call import Report
+from dragoman.flow.call import Report, without_keys
 from dragoman.flow.envelope import passed_back, passed_headers, without_key
 from dragoman.route.target import PassThrough
 from dragoman.wire.http import Clock, Exchange, Head, Inbound, Outbound, RawHeaders, Transport, UpstreamRequest
 
 _BODILESS = frozenset({204, 304})
+_REFUSED = 400
+_MOST_OF_REFUSAL = 256 * 1024
+"""Bytes of an error that are looked at."""
 
 
 async def forward(
@@ -25,7 +28,7 @@ async def forward(
     if own_key and any(name == b"x-goog-api-key" for name, _ in target.auth):
         # Such a provider looks for its key in both places, and ours is to count.
         query = without_key(query)
-    url = f"{target.root}{path}" + (f"?{query.decode('latin-1')}" if query else "")
+    url = f"{target.root}{_beyond(target.root, path)}" + (f"?{query.decode('latin-1')}" if query else "")
     deadline = clock.now() + target.timeouts.total
     out.bound(target.timeouts.total)
     exchange = await transport.open(
@@ -38,8 +41,15 @@ async def forward(
         if not 200 <= head.status < 600:
             raise UpstreamGarbled(f"the provider answered with status {head.status}", provider=target.provider)
         report.first_byte = clock.now()
-        await out.start(head.status, _headers(head, target))
+        headers, begun, broken = _headers(head, target), b"", None
+        if own_key and head.status >= _REFUSED:
+            headers, begun, broken = await _refusal(exchange, headers, deadline, clock, target)
+        await out.start(head.status, headers)
         try:
+            if begun:
+                await out.write(begun)
+            if broken is not None:
+                raise broken
             await _copy(exchange, out, deadline, clock, target)
         except DragomanError as error:
             report.error = error
@@ -51,14 +61,43 @@ async def forward(
         exchange.close()
 
 
+def _beyond(root: str, path: str) -> str:
+    """The path without what the root ends in: a provider's address is written with all of its path, too, so that
+    `/openrouter/api/v1/models` is the same as `/openrouter/v1/models`."""
+    base = "/" + root.partition("://")[2].partition("/")[2]
+    return path[len(base) :] if base != "/" and path.startswith(f"{base}/") else path
+
+
 async def _copy(exchange: Exchange, out: Outbound, deadline: float, clock: Clock, target: PassThrough) -> None:
-    while True:
-        chunk = await exchange.read(max(0.0, deadline - clock.now()))
-        if chunk is None:
-            raise _too_long(target)
-        if not chunk:
-            return
+    while chunk := await _next(exchange, deadline, clock, target):
         await out.write(chunk)
+
+
+async def _refusal(
+    exchange: Exchange, headers: RawHeaders, deadline: float, clock: Clock, target: PassThrough
+) -> tuple[RawHeaders, bytes, DragomanError | None]:
+    """The headers of an error and the beginning of its body, as a rule all of it, without our key: some providers repeat what
+    they were shown. Also what went wrong meanwhile: the caller still gets what came before."""
+    pieces: list[bytes] = []
+    size, broken = 0, None
+    try:
+        while size < _MOST_OF_REFUSAL and (chunk := await _next(exchange, deadline, clock, target)):
+            pieces.append(chunk)
+            size += len(chunk)
+    except DragomanError as error:
+        broken = error
+    said = b"".join(pieces)
+    body = without_keys(said, target.auth)
+    if body != said:
+        headers = [pair for pair in headers if pair[0] != b"content-length"]
+    return [(name, without_keys(value, target.auth)) for name, value in headers], body, broken
+
+
+async def _next(exchange: Exchange, deadline: float, clock: Clock, target: PassThrough) -> bytes:
+    chunk = await exchange.read(max(0.0, deadline - clock.now()))
+    if chunk is None:
+        raise _too_long(target)
+    return chunk
 
 
 def _headers(head: Head, target: PassThrough) -> RawHeaders:
