@@ -124,6 +124,7 @@ async def _attempt(call: Call, attempt: Attempt) -> Outcome:
         timeouts=endpoint.timeouts,
     )
     exchange = await call.core.transport.open(sending, call.wait())
+    del body, sending  # a stream may last an hour, and requests of agents are large
     try:
         sent = Sent(exchange, await head_of(call, exchange), endpoint, upstream, verbatim, ledger, own_key)
         if sent.head.status != 200:

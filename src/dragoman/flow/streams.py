@@ -49,6 +49,8 @@ async def relay(call: Call, sent: Sent) -> Outcome:
     answer, upstream = call.answer, sent.upstream
     call.report.first_byte = call.core.clock.now()
     await answer.begin(200, response_headers(sent.head, stream=True))
+    if call.kept is None:
+        call.inbound.body = b""  # nobody will be asked again, and the stream may last an hour
     aligner, chunk, ready, recent = upstream.framing.aligner(), held, b"", b"\n"
     ended = False
     failure: DragomanError | None = None
