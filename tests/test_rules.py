@@ -111,6 +111,7 @@ def test_no_dialect_knows_another() -> None:
                 "raw",
                 "sealing",
                 "serial",
+                "thinking",
             }
             if (
                 parts[:2] == ["dragoman", "dialects"]

@@ -9,7 +9,9 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 
 from dragoman.dialects.shape import Fields
-from dragoman.ir.request import CacheMark, Extras
+from dragoman.dialects.thinking import effort_of
+from dragoman.ir.losses import Ledger
+from dragoman.ir.request import CacheMark, Extras, ReasoningAsk
 
 Block = dict[str, Any]
 
@@ -109,8 +111,23 @@ def readable(native: Block) -> str | None:
     return "\n".join(lines) or None
 
 
-def effort_of(budget: int) -> str:
-    return "low" if budget < 2048 else "medium" if budget < 8192 else "high"
+def effort_for(ask: ReasoningAsk, ledger: Ledger, *, off: bool) -> str | None:
+    """The one word that these APIs take on how much to think, None where the model is to decide."""
+    if off:
+        return "none"
+    if ask.effort is not None:
+        if ask.budget is not None:
+            ledger.add(ask.at, None, "the budget of tokens is told as an effort", "info")
+        return ask.effort
+    if ask.budget is not None:
+        ledger.add(ask.at, None, f"the budget of tokens is told as effort {effort_of(ask.budget)}", "degraded")
+        return effort_of(ask.budget)
+    if ask.mode == "on":
+        ledger.add(ask.at, None, "told as effort medium", "info")
+        return "medium"
+    if ask.mode == "adaptive":
+        ledger.add(ask.at, None, "how much to think is left to the model", "info")
+    return None
 
 
 def fits_strict(schema: msgspec.Raw) -> bool:

@@ -350,6 +350,27 @@ def test_thinking_is_asked_for_in_the_models_own_words(profile: str, ask: Reason
     assert body.get("outputConfig") == output
 
 
+@pytest.mark.parametrize(
+    ("fields", "lost"),
+    [
+        ({"reasoning_effort": "high"}, ["additionalModelRequestFields.reasoning_effort"]),
+        (
+            {"reasoning_config": {"type": "enabled", "budget_tokens": 3000}},
+            ["additionalModelRequestFields.reasoning_config.budget_tokens"],
+        ),
+        ({"thinking": {"type": "enabled", "budget_tokens": 3000}}, ["additionalModelRequestFields.thinking.budget_tokens"]),
+    ],
+)
+def test_what_is_said_of_thinking_stands_where_the_caller_said_it(fields: Any, lost: list[str]) -> None:
+    body: dict[str, Any] = {"messages": [{"role": "user", "content": [{"text": "a"}]}], "additionalModelRequestFields": fields}
+    ledger = Ledger()
+    profile = Profile(thinking="budget") if "reasoning_effort" in fields else Profile(thinking="adaptive")
+    if "reasoning_effort" in fields:
+        body["inferenceConfig"] = {"maxTokens": 500}  # too little to think
+    DIALECTS["messages"].encode_request(CONVERSE.decode_request(json.dumps(body).encode()), Target("m", "i", profile), ledger)
+    assert [loss.path for loss in ledger.losses] == lost
+
+
 def test_parameters_find_their_places() -> None:
     ledger = Ledger()
     schema = b'{"type":"object","properties":{"a":{"type":"string"}}}'

@@ -15,7 +15,7 @@ import msgspec
 from dragoman.dialects import freetext
 from dragoman.dialects.base import Target
 from dragoman.dialects.chat.encode_messages import Block, MessagesEncoding
-from dragoman.dialects.openai_parts import CACHE_POLICY, effort_of, fits_strict, merge
+from dragoman.dialects.openai_parts import CACHE_POLICY, effort_for, fits_strict, merge
 from dragoman.ir.losses import Ledger
 from dragoman.ir.request import Format, Path, ReasoningAsk, Request, Tool, ToolChoice
 
@@ -270,20 +270,9 @@ class _Encoding:
             self.lost("effort", "this target takes no word on thinking", "info" if off else "degraded")
 
     def effort(self, ask: ReasoningAsk, body: Block, *, off: bool) -> None:
-        if off:
-            body["reasoning_effort"] = "none"
-        elif ask.effort is not None:
-            body["reasoning_effort"] = ask.effort
-            if ask.budget is not None:
-                self.ledger.add(ask.at, None, "the budget of tokens is told as an effort", "info")
-        elif ask.budget is not None:
-            body["reasoning_effort"] = effort_of(ask.budget)
-            self.ledger.add(ask.at, None, f"the budget of tokens is told as effort {effort_of(ask.budget)}", "degraded")
-        elif ask.mode == "on":
-            body["reasoning_effort"] = "medium"
-            self.ledger.add(ask.at, None, "told as effort medium", "info")
-        elif ask.mode == "adaptive":
-            self.ledger.add(ask.at, None, "how much to think is left to the model", "info")
+        effort = effort_for(ask, self.ledger, off=off)
+        if effort is not None:
+            body["reasoning_effort"] = effort
 
     def effort_beside_tools(self, body: Block) -> None:
         """Some models refuse function tools unless they are told in so many words not to think."""

@@ -67,7 +67,7 @@ def decode_request(body: bytes) -> Request:
         metadata=fields.object("requestMetadata") or {},
         paths=_PATHS,
     )
-    request.reasoning = _reasoning(more, output)
+    request.reasoning = _reasoning(more, output, request)
     try:
         left = _tool_config(tools, request)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -90,16 +90,20 @@ def _top_k(more: Fields) -> int | None:
     return more.integer("top_k") if type(more.left.get("top_k")) in {int, float} else None
 
 
-def _reasoning(more: Fields, output: Fields) -> ReasoningAsk | None:
-    """In the words of the vendor whose model it is: Anthropic's `thinking` (once `reasoning_config`), or OpenAI's effort."""
+def _reasoning(more: Fields, output: Fields, request: Request) -> ReasoningAsk | None:
+    """In the words of the vendor whose model it is: Anthropic's `thinking` (once `reasoning_config`), or OpenAI's effort.
+    Enters in the request's `paths` what stands elsewhere than most of them have it."""
     effort = output.text("effort")
     ask = ReasoningAsk(effort=effort, at=(_OUTPUT, "effort")) if effort is not None else None
     key = next((key for key in ("thinking", "reasoning_config") if isinstance(more.left.get(key), dict)), None)
     if key is None:
         if ask is None and isinstance(more.left.get("reasoning_effort"), str):
-            return ReasoningAsk(effort=more.text("reasoning_effort"), at=(_MODEL_FIELDS, "reasoning_effort"))
+            request.paths = {**_PATHS, "effort": (_MODEL_FIELDS, "reasoning_effort")}
+            return ReasoningAsk(effort=more.text("reasoning_effort"), at=request.paths["effort"])
         return ask
     native = Fields(more.object(key), (_MODEL_FIELDS, key))
+    if key != "thinking":
+        request.paths = {**_PATHS, "budget": (native.at, "budget_tokens"), "display": (native.at, "display")}
     found = ReasoningAsk(effort=effort, at=native.at)
     match native.any("type"):
         case "enabled":

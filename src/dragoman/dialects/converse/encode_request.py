@@ -14,14 +14,20 @@ from dragoman.dialects import freetext
 from dragoman.dialects.base import Target
 from dragoman.dialects.converse.encode_messages import MessagesEncoding, tool_point
 from dragoman.dialects.converse.names import legal_metadata
+from dragoman.dialects.thinking import (
+    adaptive_effort,
+    answers_unthought_call,
+    budget_within,
+    effort_asked,
+    effort_lost,
+    native_thinking,
+    show_thinking,
+)
 from dragoman.ir.losses import Ledger
 from dragoman.ir.request import ReasoningAsk, Request, Tool, ToolCall, ToolChoice
 
 Block = dict[str, Any]
 
-_BUDGET_OF_EFFORT = {"minimal": 1024, "low": 1024, "medium": 4096, "high": 16384, "xhigh": 32768, "max": 32768}
-_LEAST_BUDGET = 1024
-_EFFORTS = frozenset({"low", "medium", "high", "xhigh", "max"})
 _TIERS = {"default": "default", "flex": "flex", "priority": "priority"}
 _STOP_SEQUENCE = "/stop_sequence"
 
@@ -189,7 +195,7 @@ class _Encoding:
         off = ask.mode == "off" or ask.effort == "none"
         if self.profile.model_fields == "none" or self.profile.thinking == "none":
             self.ledger.add(ask.at, None, "this model is not told how to think", "info" if off else "degraded")
-            self.effort_lost(ask, "this model is not told how to think")
+            effort_lost(self.request, ask, self.ledger, "this model is not told how to think")
         elif self.profile.model_fields == "claude":
             self.thinking(ask, body, more, off=off)
         else:
@@ -204,46 +210,33 @@ class _Encoding:
             else:
                 more["thinking"] = {"type": self.profile.thinking_off}
             if ask.effort != "none":
-                self.effort_lost(ask, "without thinking there is no effort")
+                effort_lost(self.request, ask, self.ledger, "without thinking there is no effort")
             return
         if "toolChoice" in body.get("toolConfig", {}) and "auto" not in body["toolConfig"]["toolChoice"]:
             # The two exclude each other. A call that the program relies on matters more than thinking.
             self.ledger.add(ask.at, None, "a forced call excludes thinking, which was left out", "degraded")
-            self.effort_lost(ask, "left out with the thinking")
+            effort_lost(self.request, ask, self.ledger, "left out with the thinking")
             return
         if self.profile.thinking == "budget":
             self.budget(ask, body, more)
             return
         more["thinking"] = {"type": "adaptive"}
-        effort = ask.effort or _effort_of(ask.budget)
-        if effort is None:
-            return
-        if effort not in _EFFORTS:
-            self.ledger.add(ask.at, None, f"effort {effort} is sent as low", "info")
-            effort = "low"
-        body.setdefault("outputConfig", {})["effort"] = effort
-        if ask.budget is not None:
-            at = self.request.paths.get("budget") or ask.at
-            self.ledger.add(at, None, f"the budget of tokens is told as effort {effort}", "degraded")
-
-    def effort_lost(self, ask: ReasoningAsk, what: str) -> None:
-        if ask.effort is not None:
-            self.ledger.add(self.request.paths.get("effort") or ask.at, None, what, "info")
+        effort = adaptive_effort(self.request, ask, self.ledger)
+        if effort is not None:
+            body.setdefault("outputConfig", {})["effort"] = effort
 
     def budget(self, ask: ReasoningAsk, body: Block, more: Block) -> None:
-        if _answers_unthought_call(body["messages"]):
+        if answers_unthought_call(body["messages"], _is_result, _is_thinking):
             self.ledger.add(ask.at, None, "off for this turn: the call being answered came without its thinking", "degraded")
-            self.effort_lost(ask, "left out with the thinking")
+            effort_lost(self.request, ask, self.ledger, "left out with the thinking")
             return
-        budget = ask.budget or _BUDGET_OF_EFFORT.get(ask.effort or "medium", _BUDGET_OF_EFFORT["medium"])
-        if self.request.max_tokens is not None:
-            budget = min(budget, self.request.max_tokens - 1)
-        if budget < _LEAST_BUDGET:
-            self.ledger.add(ask.at, None, f"off: the limit on the answer leaves less than {_LEAST_BUDGET} tokens", "degraded")
-            self.effort_lost(ask, "left out with the thinking")
+        budget = budget_within(self.request.max_tokens, self.request, ask, self.ledger)
+        if budget is None:
             return
-        self.effort_lost(ask, f"told as a budget of {budget} tokens")
         more["thinking"] = {"type": "enabled", "budget_tokens": budget}
+        if ask.effort is not None:
+            at = self.request.paths.get("effort") or ask.at
+            self.ledger.add(at, None, f"told as a budget of {budget} tokens", "info")
 
     def effort(self, ask: ReasoningAsk, more: Block, *, off: bool) -> None:
         """Nova's and OpenAI's open models: an effort of three."""
@@ -251,7 +244,7 @@ class _Encoding:
         if off and nova:
             more["reasoningConfig"] = {"type": "disabled"}
             return
-        wished = "low" if off else ask.effort or _effort_of(ask.budget)
+        wished = "low" if off else effort_asked(ask)
         if wished is None and not nova:
             self.ledger.add(ask.at, None, "how much to think is left to the model", "info")
             return
@@ -264,24 +257,13 @@ class _Encoding:
             more["reasoning_effort"] = told
 
     def display(self, ask: ReasoningAsk, more: Block) -> None:
-        if ask.display is None:
-            return
-        thinking = more.get("thinking", {})
-        if thinking.get("type") == "adaptive":
-            thinking["display"] = "omitted" if ask.display == "omitted" else "summarized"
-        if thinking.get("display") != ask.display:
+        if not show_thinking(more.get("thinking", {}), ask):
             self.lost("display", "how thinking is shown cannot be chosen here in these words", "info")
 
     def reasoning_native(self, ask: ReasoningAsk, body: Block, more: Block) -> None:
         if ask.effort is not None:
             body.setdefault("outputConfig", {})["effort"] = ask.effort
-        kind = {"on": "enabled", "off": "disabled", "adaptive": "adaptive", None: None}[ask.mode]
-        native: Block = {"type": kind} if kind else {}
-        if ask.budget is not None:
-            native["budget_tokens"] = ask.budget
-        if ask.display is not None:
-            native["display"] = ask.display
-        native.update(ask.extras)
+        native = native_thinking(ask)
         if native:
             more["thinking"] = native
 
@@ -399,17 +381,9 @@ def _object_schema(schema: msgspec.Raw) -> msgspec.Raw | Block:
     return {"type": "object", "properties": {}, **found}
 
 
-def _effort_of(budget: int | None) -> str | None:
-    if budget is None:
-        return None
-    return "low" if budget < 2048 else "medium" if budget < 8192 else "high"
+def _is_result(block: Block) -> bool:
+    return "toolResult" in block
 
 
-def _answers_unthought_call(messages: list[Block]) -> bool:
-    """Whether the conversation is in the middle of a tool loop whose assistant turn has lost its thinking."""
-    if not messages or messages[-1]["role"] != "user" or "toolResult" not in messages[-1]["content"][0]:
-        return False
-    for message in reversed(messages):
-        if message["role"] == "assistant":
-            return "reasoningContent" not in message["content"][0]
-    return True
+def _is_thinking(block: Block) -> bool:
+    return "reasoningContent" in block

@@ -12,6 +12,7 @@ from dragoman.dialects.base import Target
 from dragoman.dialects.gemini.encode_contents import Block, ContentsEncoding
 from dragoman.dialects.gemini.names import merge
 from dragoman.dialects.gemini.schema import compile_schema, enter
+from dragoman.dialects.thinking import effort_of
 from dragoman.ir.losses import Ledger, Severity
 from dragoman.ir.request import Format, ReasoningAsk, Request, Tool, ToolChoice
 
@@ -240,7 +241,7 @@ class _Encoding:
             if self.native:
                 native["thinkingBudget"] = ask.budget
                 return
-            native["thinkingLevel"] = "LOW" if ask.budget < 2048 else "MEDIUM" if ask.budget < 8192 else "HIGH"
+            native["thinkingLevel"] = effort_of(ask.budget).upper()
             self.ledger.add(ask.at, None, f"the budget of tokens is told as {native['thinkingLevel']}", "degraded")
         elif ask.mode is not None:
             # To think as much as it sees fit is what the model does anyway.

@@ -18,6 +18,15 @@ import msgspec
 
 from dragoman.dialects import freetext
 from dragoman.dialects.base import Target
+from dragoman.dialects.thinking import (
+    adaptive_effort,
+    answers_unthought_call,
+    budget_wished,
+    budget_within,
+    effort_lost,
+    native_thinking,
+    show_thinking,
+)
 from dragoman.ir import carrier
 from dragoman.ir.losses import Ledger
 from dragoman.ir.request import (
@@ -42,11 +51,6 @@ from dragoman.wire.partial import arguments_object, mended_object
 
 Block = dict[str, Any]
 
-BUDGET_OF_EFFORT = {"minimal": 1024, "low": 1024, "medium": 4096, "high": 16384, "xhigh": 32768, "max": 32768}
-"""Tokens to think with, for models that want a budget instead of an effort."""
-
-_LEAST_BUDGET = 1024
-_EFFORTS = frozenset({"low", "medium", "high", "xhigh", "max"})
 _NO_TEXT = "(no text)"
 _MOST_MARKS = 4
 
@@ -425,40 +429,22 @@ class _Encoding:
                 self.ledger.add(self.request.paths["effort"], None, "this model does not think", "degraded")
         elif self.profile.thinking == "adaptive":
             body["thinking"] = {"type": "adaptive"}
-            effort = ask.effort or _effort_of(ask.budget)
+            effort = adaptive_effort(self.request, ask, self.ledger)
             if effort is not None:
-                if effort not in _EFFORTS:
-                    self.ledger.add(ask.at, None, f"effort {effort} is sent as low", "info")
-                    effort = "low"
                 body.setdefault("output_config", {})["effort"] = effort
-            if ask.effort is None and ask.budget is not None:
-                at = self.request.paths.get("budget") or ask.at
-                self.ledger.add(at, None, f"the budget of tokens is told as effort {effort}", "degraded")
         else:
             self.budget(body, messages)
         self.display(ask, body)
 
     def display(self, ask: ReasoningAsk, body: Block) -> None:
-        """Whether thinking is shown. The models that can be told are those that decide themselves how much to think."""
-        if ask.display is None:
-            return
-        thinking = body.get("thinking", {})
-        if thinking.get("type") == "adaptive":
-            thinking["display"] = "omitted" if ask.display == "omitted" else "summarized"
-        if thinking.get("display") != ask.display:
+        if not show_thinking(body.get("thinking", {}), ask):
             at = self.request.path_of("display")
             self.ledger.add(at, None, "how thinking is shown cannot be chosen here in these words", "info")
 
     def thinking_native(self, body: Block) -> None:
         ask = self.request.reasoning
         assert ask is not None
-        kind = {"on": "enabled", "off": "disabled", "adaptive": "adaptive", None: None}[ask.mode]
-        native: Block = {"type": kind} if kind else {}
-        if ask.budget is not None:
-            native["budget_tokens"] = ask.budget
-        if ask.display is not None:
-            native["display"] = ask.display
-        native.update(ask.extras)
+        native = native_thinking(ask)
         if native:
             body["thinking"] = native
         if ask.effort is not None:
@@ -467,17 +453,15 @@ class _Encoding:
     def budget(self, body: Block, messages: list[Block]) -> None:
         ask = self.request.reasoning
         assert ask is not None
-        if _answers_unthought_call(messages):
+        if answers_unthought_call(messages, _is_result, _is_thinking):
             self.ledger.add(ask.at, None, "off for this turn: the call being answered came without its thinking", "degraded")
+            effort_lost(self.request, ask, self.ledger, "left out with the thinking")
             return
-        budget = ask.budget or BUDGET_OF_EFFORT.get(ask.effort or "medium", BUDGET_OF_EFFORT["medium"])
         if self.request.max_tokens is None:
-            body["max_tokens"] = max(body["max_tokens"], budget + 4096)
-        budget = min(budget, body["max_tokens"] - 1)
-        if budget < _LEAST_BUDGET:
-            self.ledger.add(ask.at, None, f"off: the limit on the answer leaves less than {_LEAST_BUDGET} tokens", "degraded")
-            return
-        body["thinking"] = {"type": "enabled", "budget_tokens": budget}
+            body["max_tokens"] = max(body["max_tokens"], budget_wished(ask) + 4096)
+        budget = budget_within(body["max_tokens"], self.request, ask, self.ledger)
+        if budget is not None:
+            body["thinking"] = {"type": "enabled", "budget_tokens": budget}
 
     def sampling(self, body: Block) -> None:
         request, sampling, ledger = self.request, self.request.sampling, self.ledger
@@ -561,17 +545,9 @@ def _mark(cache: CacheMark) -> Block:
     return {"type": "ephemeral"} if cache.ttl is None else {"type": "ephemeral", "ttl": cache.ttl}
 
 
-def _effort_of(budget: int | None) -> str | None:
-    if budget is None:
-        return None
-    return "low" if budget < 2048 else "medium" if budget < 8192 else "high"
+def _is_result(block: Block) -> bool:
+    return block["type"] == "tool_result"
 
 
-def _answers_unthought_call(messages: list[Block]) -> bool:
-    """Whether the conversation is in the middle of a tool loop whose assistant turn has lost its thinking."""
-    if not messages or messages[-1]["role"] != "user" or messages[-1]["content"][0]["type"] != "tool_result":
-        return False
-    for message in reversed(messages):
-        if message["role"] == "assistant":
-            return message["content"][0]["type"] not in {"thinking", "redacted_thinking"}
-    return True
+def _is_thinking(block: Block) -> bool:
+    return block["type"] in {"thinking", "redacted_thinking"}

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from dragoman.dialects.base import Target
-from dragoman.dialects.openai_parts import effort_of, fits_strict, merge
+from dragoman.dialects.openai_parts import effort_for, fits_strict, merge
 from dragoman.dialects.responses.encode_items import Block, ItemsEncoding
 from dragoman.dialects.responses.tools import choice_body, format_body, grouped, summary_word, tool_body
 from dragoman.ir.losses import Ledger
@@ -200,7 +200,7 @@ class _Encoding:
                 if field in self.request.paths and value is not None:
                     self.lost(field, what, "info" if off else "degraded")
             return
-        if (effort := self.effort(ask, off=off)) is not None:
+        if (effort := effort_for(ask, self.ledger, off=off)) is not None:
             native["effort"] = effort
         if (summary := summary_word(ask)) is not None:
             native["summary"] = summary
@@ -213,23 +213,6 @@ class _Encoding:
                 self.ledger.add(ask.at, key, "said already in other words", "info")
         if native:
             body["reasoning"] = native
-
-    def effort(self, ask: ReasoningAsk, *, off: bool) -> str | None:
-        if off:
-            return "none"
-        if ask.effort is not None:
-            if ask.budget is not None:
-                self.ledger.add(ask.at, None, "the budget of tokens is told as an effort", "info")
-            return ask.effort
-        if ask.budget is not None:
-            self.ledger.add(ask.at, None, f"the budget of tokens is told as effort {effort_of(ask.budget)}", "degraded")
-            return effort_of(ask.budget)
-        if ask.mode == "on":
-            self.ledger.add(ask.at, None, "told as effort medium", "info")
-            return "medium"
-        if ask.mode == "adaptive":
-            self.ledger.add(ask.at, None, "how much to think is left to the model", "info")
-        return None
 
     def include(self, body: Block) -> None:
         wanted: list[str] = []
