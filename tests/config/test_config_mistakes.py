@@ -155,6 +155,8 @@ def test_broken_syntax_is_reported_with_its_line(suffix: str, text: str, message
         "providers: {groq: {api_key: [[sk-secret-secret-secret]]}}",
         'providers: {groq: {headers: {authorization: "Bearer sk-secret-secret\\n"}, port: 5}}',
         "providers: {groq: {base_url: 'https://me:sk-secret-secret@x/v1'}}",
+        "providers: {groq: {base_url: 'https://x/v1?api-key=sk-secret-secret'}}",
+        "providers: {groq: {base_url: 'https://x/v1?a=1&subscription.key=sk-secret-secret'}}",
         "keys: ['sha256:sk-secret-secret-secret']",
         "keys: [sk-secret-secret-secret, sk-secret-secret-secret]",
     ],

@@ -34,7 +34,7 @@ def shown(value: object, *, secret: bool = False) -> str:
     text = repr(value) if not isinstance(value, bool) else str(value).lower()
     # A URL may bring a password or a key along.
     text = re.sub(r"(?<=://)[^/@\s]*@", "…@", text)
-    text = re.sub(r"(?<=[?&])(\w+)=[^&\s'\"]+", r"\1=…", text)
+    text = re.sub(r"(?<=[?&])([^=&\s'\"]+)=[^&\s'\"]+", r"\1=…", text)
     return text if len(text) <= _MOST_SHOWN else text[: _MOST_SHOWN - 1] + "…"
 
 

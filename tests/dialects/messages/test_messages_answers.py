@@ -83,6 +83,15 @@ def test_an_input_keeps_its_bytes_on_the_way_to_other_dialects() -> None:
     assert answer.choices[0].finish.reason == "tool_calls"
 
 
+def test_half_a_character_does_not_cost_the_whole_answer() -> None:
+    body = b'{"type":"message","content":[{"type":"text","text":"a\\ud83d b"},{"type":"tool_use","id":"t","name":"f",' \
+           b'"input":{"x":"\\ud83d\\ude00\\udc00"}}],"usage":{"input_tokens":1,"output_tokens":2,"score":NaN}}'  # fmt: skip
+    text, call = MESSAGES.decode_response(body, "anthropic").choices[0].parts
+    assert text == Text(text="a\ufffd b")
+    assert isinstance(call, ToolCall)
+    assert json.loads(call.arguments) == {"x": "\U0001f600\ufffd"}
+
+
 @pytest.mark.parametrize(
     "body", [b"", b"<html>", b"[]", b"{}", b'{"type":"error"}', b'{"content":3}', b'{"content":[{"type":"tool_use"}]}']
 )

@@ -14,6 +14,7 @@ from dragoman.ir import carrier
 from dragoman.ir.events import Choice, Finish, FinishReason, Response, settled
 from dragoman.ir.request import Citation, Part, Reasoning, Refusal, Seal, Text, ToolCall, Unknown
 from dragoman.ir.usage import Usage
+from dragoman.wire.json import clean, loads
 from dragoman.wire.partial import arguments_object, mended_object
 
 Block = dict[str, Any]
@@ -46,12 +47,11 @@ _encode = msgspec.json.Encoder().encode
 
 def decode_response(body: bytes, issuer: str) -> Response:
     try:
-        raw = _message.decode(body)
-        blocks = _blocks.decode(raw.pop("content"))
-        message: Block = {key: msgspec.json.decode(value) for key, value in raw.items()}
-        parts = [_part(block, issuer) for block in blocks]
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError, MalformedBody) as error:
-        raise UpstreamGarbled(f"the answer is not a Messages response: {error}") from None
+        message, parts = _read(body, issuer)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        message, parts = _read_nearly(body, issuer, error)
+    except (RecursionError, KeyError, MalformedBody) as error:
+        raise _garbled(error) from None
     if message.get("type", "message") != "message":
         raise UpstreamGarbled(f"the answer is of type {message['type']!r}, not a message")
     calls = [index for index, part in enumerate(parts) if isinstance(part, ToolCall)]
@@ -64,6 +64,26 @@ def decode_response(body: bytes, issuer: str) -> Response:
     )
     usage = decode_usage(message.get("usage"))
     return Response(str(message.get("id") or ""), str(message.get("model") or ""), [Choice(parts, finish)], usage)
+
+
+def _read(body: bytes, issuer: str) -> tuple[Block, list[Part]]:
+    """The message without its content, and that."""
+    raw = _message.decode(body)
+    blocks = _blocks.decode(raw.pop("content"))
+    message: Block = {key: msgspec.json.decode(value) for key, value in raw.items()}
+    return message, [_part(block, issuer) for block in blocks]
+
+
+def _read_nearly(body: bytes, issuer: str, first: Exception) -> tuple[Block, list[Part]]:
+    """The same of what is nearly JSON: half a character, NaN. `first`: what is wrong with it."""
+    try:
+        return _read(_encode(clean(loads(body))), issuer)
+    except (ValueError, RecursionError, KeyError, MalformedBody):
+        raise _garbled(first) from None
+
+
+def _garbled(error: Exception) -> UpstreamGarbled:
+    return UpstreamGarbled(f"the answer is not a Messages response: {error}")
 
 
 def text_of(value: object) -> str | None:
