@@ -104,6 +104,7 @@ def test_an_unknown_model_is_a_404_that_names_what_there_is(gateway: Served, dia
         (b'{"model": "\xff"}', "(?i)utf-8|invalid"),
         (b"{}", "model: the name of a model is required"),
         (b'{"model": ""}', "model"),
+        (b'{"model": "chat/%b"}' % (b"m" * 2044), "model: a name has at most 2048 characters"),
         (b'{"model": ["m"]}', "model"),
         (b'{"model": null, "messages": []}', "model"),
         (b'{"a":' * 16_000, "deep|truncated"),

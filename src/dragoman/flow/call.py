@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from dragoman.flow.turns import Turn
 
 _BODY_MOST = 512 * 1024 * 1024
+_LONGEST_NAME = 2048
+"""Characters of a model's name, as Bedrock has it. Names go into headers, the log and what is remembered."""
 _LEAST_KEY = 6
 """A shorter key would be found inside ordinary words."""
 
@@ -195,6 +197,8 @@ class Call:
         seen = self.seen()
         if not isinstance(seen.model, str) or not seen.model:
             raise MalformedBody("model: the name of a model is required", param="model")
+        if len(seen.model) > _LONGEST_NAME:
+            raise MalformedBody(f"model: a name has at most {_LONGEST_NAME} characters", param="model")
         self.model = self.report.model = seen.model
         self.stream = self.answer.stream = self.report.stream = seen.stream is True
         return self.core.route(seen.model)

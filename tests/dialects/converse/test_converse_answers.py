@@ -11,7 +11,15 @@ import pytest
 from dragoman.dialects.base import Reply
 from dragoman.dialects.converse import CONVERSE, paths
 from dragoman.dialects.converse.errors import decode_error, encode_error, stream_error
-from dragoman.errors import BodyTooLarge, Category, DragomanError, UpstreamGarbled, UpstreamRefused, UpstreamTimeout
+from dragoman.errors import (
+    BodyTooLarge,
+    Category,
+    DragomanError,
+    MalformedBody,
+    UpstreamGarbled,
+    UpstreamRefused,
+    UpstreamTimeout,
+)
 from dragoman.ir import carrier
 from dragoman.ir.events import Close, Delta, Event, Fault, Finish, Open, Sealed, Start, fold
 from dragoman.ir.losses import Ledger
@@ -330,6 +338,12 @@ def test_the_model_and_the_verb_stand_in_the_path(path: str, model: str, verb: s
     assert found == paths.Located(model, verb)  # pyright: ignore[reportArgumentType]
     again = paths.upstream_url("https://x/model", model, found.verb)
     assert paths.locate(again.removeprefix("https://x")) == found
+
+
+def test_a_name_cannot_lead_out_of_its_place_in_the_path() -> None:
+    with pytest.raises(MalformedBody):
+        paths.upstream_url("https://x/model", "..", "converse")
+    assert paths.upstream_url("https://x/model", "../a", "converse") == "https://x/model/..%2Fa/converse"
 
 
 @pytest.mark.parametrize("path", ["/model/x/invoke", "/model/converse", "/models/x/converse", "/model/x/converses", "/"])

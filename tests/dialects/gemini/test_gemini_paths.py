@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dragoman.dialects.gemini.paths import Verb, bare_model, locate, locate_model, upstream_url, wants_array
+from dragoman.errors import MalformedBody
 
 FOUND: list[tuple[str, str, Verb]] = [
     ("/v1beta/models/gemini-4-argon:generateContent", "gemini-4-argon", "generateContent"),
@@ -54,11 +55,25 @@ def test_other_paths_are_not_taken_for_it(path: str) -> None:
     assert found is None or found.model == "models"
 
 
+@pytest.mark.parametrize("name", ["..", "../../x", "models/../cachedContents", "a/..", "publishers/google/models/../x"])
+def test_a_name_cannot_lead_to_another_resource(name: str) -> None:
+    with pytest.raises(MalformedBody, match="between slashes"):
+        upstream_url("http://host/v1beta/models", name, "generateContent")
+    assert upstream_url("http://host/v1beta/models", "a..b/c...", "generateContent").endswith(
+        "/models/a..b/c...:generateContent"
+    )
+
+
+@example("../x")
 @given(st.text(min_size=1).filter(lambda name: name.strip("/") == name and not name.startswith(("models/", "publishers/"))))
 def test_a_name_of_any_characters_comes_back_from_the_url_made_for_it(name: str) -> None:
     try:
         name.encode()
     except UnicodeEncodeError:
+        return
+    if ".." in name.split("/"):
+        with pytest.raises(MalformedBody, match="between slashes"):
+            upstream_url("http://host/v1beta/models", name, "generateContent")
         return
     url = upstream_url("http://host/v1beta/models", name, "generateContent")
     located = locate(url.removeprefix("http://host"))

@@ -14,6 +14,8 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
+from dragoman.errors import MalformedBody
+
 Verb = Literal["converse", "converse-stream", "count-tokens"]
 
 _PATH = re.compile(r"^/model/(.+)/(converse|converse-stream|count-tokens)/?$")
@@ -37,5 +39,7 @@ def locate(path: str) -> Located | None:
 
 
 def upstream_url(base: str, model: str, verb: Verb) -> str:
-    """`base` ends in `/model`."""
+    """`base` ends in `/model`. Raises `MalformedBody` for a name that would lead elsewhere."""
+    if model == "..":
+        raise MalformedBody("model: '..' is no name, as it is a part of a URL here", param="model")
     return f"{base.rstrip('/')}/{quote(model, safe='')}/{verb}"

@@ -22,6 +22,8 @@ from urllib.parse import parse_qsl, quote, unquote
 
 import msgspec
 
+from dragoman.errors import MalformedBody
+
 Verb = Literal["generateContent", "streamGenerateContent", "countTokens", "embedContent", "batchEmbedContents"]
 
 _VERBS: frozenset[str] = frozenset(get_args(Verb))
@@ -74,8 +76,12 @@ def locate_model(path: str) -> str | None:
 
 
 def upstream_url(base: str, model: str, verb: Verb) -> str:
-    """`base` ends in `/models`; `model` may begin with it. A stream is always asked for as server-sent events."""
+    """`base` ends in `/models`; `model` may begin with it. A stream is always asked for as server-sent events. Raises
+    `MalformedBody` for a name that would lead elsewhere."""
     model = bare_model(model)
+    if ".." in model and ".." in model.split("/"):
+        # Servers resolve it, and the request would reach another resource with the gateway's key.
+        raise MalformedBody("model: a name cannot have '..' between slashes, as it is a part of a URL here", param="model")
     if model.startswith(_KEPT):
         base = base.rstrip("/").removesuffix("/models")
     url = f"{base.rstrip('/')}/{quote(model, safe='/@.-_~')}:{verb}"
