@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import socket
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from dragoman.config import ServerLimits
+from dragoman.config import ServerLimits, load
 from dragoman.io.mount import Message, Mount, MountFailed, Receive, Scope, Send
+from dragoman.io.serving import serve
 from tests.io.scripted_peer import Run, run_on, until
 from tests.io.server_drivers import PIECE, Echo, chunked, get, on_all_drivers, post, serving
 
@@ -285,27 +290,165 @@ def test_the_native_driver_guards_it_as_it_guards_the_handler(raw: bytes, limits
     run_on(asyncio.new_event_loop)(scenario())
 
 
-def test_an_application_may_have_no_life_of_its_own_or_refuse_to_start() -> None:
-    async def none(scope: Scope, receive: Receive, send: Send) -> None:
-        assert scope["type"] == "http"
+# ---------------------------------------------------------------- its life
 
-    async def refuses(scope: Scope, receive: Receive, send: Send) -> None:
-        await receive()
-        await send({"type": "lifespan.startup.failed", "message": "no database"})
+Lived = Callable[[Receive, Send], Coroutine[Any, Any, None]]
 
-    async def quits_early(scope: Scope, receive: Receive, send: Send) -> None:
-        await receive()
-        await send({"type": "lifespan.startup.complete"})
 
+async def _starts(receive: Receive, send: Send) -> None:
+    assert await receive() == {"type": "lifespan.startup"}
+    await send({"type": "lifespan.startup.complete"})
+
+
+async def _starts_and_goes(receive: Receive, send: Send) -> None:
+    await _starts(receive, send)
+
+
+async def _starts_and_never_ends(receive: Receive, send: Send) -> None:
+    await _starts(receive, send)
+    assert await receive() == {"type": "lifespan.shutdown"}
+    await asyncio.Event().wait()
+
+
+async def _starts_and_never_listens(receive: Receive, send: Send) -> None:
+    await _starts(receive, send)
+    await asyncio.Event().wait()
+
+
+async def _fails_as_it_stops(receive: Receive, send: Send) -> None:
+    await _starts(receive, send)
+    await receive()
+    await send({"type": "lifespan.shutdown.failed", "message": "the disk is full"})
+
+
+async def _raises_as_it_stops(receive: Receive, send: Send) -> None:
+    await _starts(receive, send)
+    await receive()
+    raise LookupError("on purpose")
+
+
+async def _knows_no_lifespan(receive: Receive, send: Send) -> None:
+    raise AssertionError("only http")
+
+
+async def _takes_anything_for_a_request(receive: Receive, send: Send) -> None:
+    await receive()
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+
+
+async def _refuses(receive: Receive, send: Send) -> None:
+    await receive()
+    await send({"type": "lifespan.startup.failed", "message": "no database"})
+
+
+async def _refuses_without_a_word(receive: Receive, send: Send) -> None:
+    await receive()
+    await send({"type": "lifespan.startup.failed"})
+
+
+async def _never_starts(receive: Receive, send: Send) -> None:
+    await receive()
+    await asyncio.Event().wait()
+
+
+def living(life: Lived) -> Mount:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope["type"] == "lifespan"
+        await life(receive, send)
+
+    return Mount(app, start_limit=QUICK, stop_limit=QUICK)
+
+
+@pytest.mark.parametrize(
+    ("life", "said"),
+    [
+        (_starts_and_goes, ""),
+        (_knows_no_lifespan, ""),
+        (_takes_anything_for_a_request, "failed in its lifespan, behind lifespan.startup; it is served without"),
+        (_starts_and_never_ends, f"failed as it was stopped: it did not answer lifespan.shutdown within {QUICK} s"),
+        (_starts_and_never_listens, f"failed as it was stopped: it did not answer lifespan.shutdown within {QUICK} s"),
+        (_fails_as_it_stops, "failed as it was stopped: the disk is full"),
+        (_raises_as_it_stops, "failed in its lifespan, behind lifespan.shutdown"),
+    ],
+)
+def test_its_life_begins_and_ends_in_time_and_what_goes_wrong_is_said(
+    life: Lived, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
     async def scenario() -> None:
-        apps: list[Any] = [none, quits_early]
-        for app in apps:
-            mount = Mount(app)
-            await mount.start()
-            await mount.stop()
-        mount = Mount(refuses)
-        with pytest.raises(MountFailed, match="no database"):
-            await mount.start()
+        mount = living(life)
+        await mount.start()
+        await mount.stop()
         await mount.stop()
 
     run_on(asyncio.new_event_loop)(scenario())
+    told = [record.getMessage() for record in caplog.records if record.name == "dragoman.server"]
+    assert len(told) == bool(said)
+    assert said in "".join(told)
+
+
+@pytest.mark.parametrize(
+    ("life", "why"),
+    [
+        (_refuses, "no database"),
+        (_refuses_without_a_word, "no reason given"),
+        (_never_starts, f"it did not answer lifespan.startup within {QUICK} s"),
+    ],
+)
+def test_one_that_does_not_start_is_not_served(life: Lived, why: str) -> None:
+    async def scenario() -> None:
+        mount = living(life)
+        with pytest.raises(MountFailed) as caught:
+            await mount.start()
+        assert str(caught.value) == f"the mounted application did not start: {why}"
+        await mount.stop()
+
+    run_on(asyncio.new_event_loop)(scenario())
+
+
+def test_one_that_cannot_be_cancelled_is_left_to_itself(caplog: pytest.LogCaptureFixture) -> None:
+    free = asyncio.Event()
+
+    async def stubborn(receive: Receive, send: Send) -> None:
+        await _starts(receive, send)
+        while not free.is_set():
+            with suppress(asyncio.CancelledError):
+                await free.wait()
+
+    async def scenario() -> None:
+        mount = living(stubborn)
+        await mount.start()
+        await mount.stop()
+        free.set()
+
+    run_on(asyncio.new_event_loop)(scenario())
+    assert "does not end when it is cancelled" in caplog.text
+
+
+@pytest.mark.parametrize("driver", ["native", "asgi"])
+@pytest.mark.parametrize(("life", "why"), [(_refuses, "no database"), (_never_starts, "within 0.15 s")])
+def test_a_gateway_whose_application_does_not_start_does_not_either(driver: str, life: Lived, why: str) -> None:
+    config = load(json.dumps({"local": False, "store": False, "server": {"driver": driver}}), ".json", {}, "test")
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+
+    async def started() -> None:
+        pytest.fail("it serves")
+
+    with listener, pytest.raises(MountFailed, match=why):
+        serve(config, listener, started, mount_of=lambda _: living(life))
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port))
+
+
+@on_all_drivers
+def test_a_handler_of_the_applications_that_takes_no_notice_of_the_end_does_not_hold_it_up(driver: str, run: Run) -> None:
+    async def scenario() -> None:
+        app = App()
+        async with serving(driver, mount=Mount(app), patience=1) as served:
+            async with served.client() as client:
+                await client.send(get("/app/hold"))
+                await until(lambda: bool(app.scopes))
+            await served.drain()
+            assert app.left.is_set()
+
+    run(scenario())

@@ -33,7 +33,7 @@ _GRACE = 0.2
 """Seconds that an idle connection gets when the gateway stops: its client may have sent a request already."""
 _GRACE_WITH_SUCCESSOR = 5.0
 """The same when there is no hurry."""
-_TIDY = 30.0
+TIDY = 30.0
 """Seconds that handlers get, when there is no hurry, after the last client has left: theirs, or a mounted application's that
 takes no notice of it."""
 
@@ -153,7 +153,7 @@ class Server:
         while shared.connections:
             await shared.emptied.wait()
         if shared.running:
-            await asyncio.wait(list(shared.running.values()), timeout=_TIDY)
+            await asyncio.wait(list(shared.running.values()), timeout=TIDY)
 
     async def _cancel_the_rest(self, shared: Shared) -> None:
         """Of an answer that is whole, the handler is left to tidy up; but not for ever."""

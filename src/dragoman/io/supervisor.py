@@ -33,7 +33,7 @@ from dragoman.config import Config
 from dragoman.errors import ConfigError, DragomanError
 from dragoman.io.local import LocalModel
 from dragoman.io.process import Terminal
-from dragoman.io.reloading import check_unmoved, same_model
+from dragoman.io.reloading import check_unmoved, same_model, started_model
 from dragoman.io.supervising import CONTROL, Brief, News, Order, Source, lent, line
 
 log = logging.getLogger("dragoman.supervisor")
@@ -79,27 +79,39 @@ class WorkerProcess:
         self._process = process
         self._socket = control
         self._control: asyncio.StreamWriter | None = None
+        self._untold: list[Order] = []
+        """Until it can be spoken to."""
 
     async def attend(self, on_ready: Callable[[], None]) -> None:
         """Brief it, and listen to it until its end."""
-        reader, self._control = await asyncio.open_connection(sock=self._socket)
-        self._control.write(line(self.brief))
         try:
-            with contextlib.suppress(ConnectionError):
-                while said := await reader.readline():
-                    news = msgspec.json.decode(said, type=News)
-                    self._failure = self._failure or news.why
-                    if news.say == "ready":
-                        self.is_ready = True
-                        self.told.set()
-                        on_ready()
+            try:
+                reader, self._control = await asyncio.open_connection(sock=self._socket)
+                self._control.writelines([line(self.brief), *map(line, self._untold)])
+                self._untold.clear()
+                await self._hear(reader, on_ready)
+            except ConnectionError:
+                pass  # as good as its end
+            except OSError as error:
+                self.kill(f"it could not be spoken to: {error.strerror}")
             self.code = await self._process.wait()
         finally:
-            self._control.close()
+            self._socket.close() if self._control is None else self._control.close()
             self.told.set()
 
+    async def _hear(self, reader: asyncio.StreamReader, on_ready: Callable[[], None]) -> None:
+        while said := await reader.readline():
+            news = msgspec.json.decode(said, type=News)
+            self._failure = self._failure or news.why
+            if news.say == "ready":
+                self.is_ready = True
+                self.told.set()
+                on_ready()
+
     def tell(self, order: Order) -> None:
-        if self._control is not None and not self._control.is_closing():
+        if self._control is None:
+            self._untold.append(order)
+        elif not self._control.is_closing():
             self._control.write(line(order))
 
     def kill(self, why: str = "") -> None:
@@ -146,11 +158,16 @@ class Supervisor:
         self._accepted = accepted
         self._module = module
         self._posts: dict[int, WorkerProcess | None] = {}
+        """None where no worker could be started."""
+        self._turns: dict[int, asyncio.Lock] = {}
+        """Held while somebody is put into a post, or taken out of it."""
         self._failures: dict[int, int] = {}
         """In a row, each at once, by post."""
         self._workers: set[WorkerProcess] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._models = {plan.model} - {None}
+        self._coming: list[Plan] = []
+        """With which a worker is being started: their models are in use, though nobody has them yet."""
         self._changed = asyncio.Event()
         """A worker got ready, or ended."""
         self._again = False
@@ -169,7 +186,7 @@ class Supervisor:
         loop.add_signal_handler(signal.SIGHUP, lambda: self._stop(signal.SIGHUP) if terminal.is_gone() else self.reload())
         try:
             for post in range(1, self._plan.config.server.workers + 1):
-                self._task(self._fill(post))
+                self._task(self._fill(post, None))
             while not told.done() and not self._all_ready():
                 await self._next_change(told)
             if not told.done():
@@ -195,19 +212,36 @@ class Supervisor:
 
     # ------------------------------------------------------------ workers
 
-    async def _fill(self, post: int) -> None:
-        try:
-            self._posts[post] = await self._spawn(post, self._plan)
-        except OSError as error:
-            log.error("worker %d cannot be started: %s. The next try is in %g s.", post, error.strerror, _LONGEST_PAUSE)
-            self._posts[post] = None
-            await asyncio.sleep(_LONGEST_PAUSE)
-            if self._posts.get(post, self) is None and not self._stopping:
-                self._task(self._fill(post))
+    def _turn(self, post: int) -> asyncio.Lock:
+        return self._turns.setdefault(post, asyncio.Lock())
+
+    async def _fill(self, post: int, missed: WorkerProcess | None, pause: float = 0.0) -> None:
+        """Start a worker in the place of the one that is missed, unless somebody else has done it meanwhile."""
+        while True:
+            await asyncio.sleep(pause)
+            async with self._turn(post):
+                if self._stopping or self._posts.get(post) is not missed or post > self._plan.config.server.workers:
+                    return
+                try:
+                    self._put(post, await self._spawn(post, self._plan))
+                except OSError as error:
+                    log.error("worker %d cannot be started: %s. The next try is in %g s.", post, error.strerror, _LONGEST_PAUSE)
+                    self._posts[post] = missed = None
+                    pause = _LONGEST_PAUSE
+                else:
+                    return
+
+    def _put(self, post: int, worker: WorkerProcess) -> None:
+        """Into its post. From there it is missed when it ends, and so it is if it has ended before: what has come first is seen
+        to here, and what comes later in `_live`."""
+        self._posts[post] = worker
+        if worker not in self._workers:
+            self._miss(worker)
 
     async def _spawn(self, post: int, plan: Plan) -> WorkerProcess:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
+        self._coming.append(plan)
         ports = {name: port.fileno() for name, port in self._ports.items()}
         brief = Brief(number=post, source=plan.source, ports=ports, lock=self._lock, local=lent(plan.model))
         with theirs:
@@ -221,6 +255,8 @@ class Supervisor:
             except BaseException:
                 ours.close()
                 raise
+            finally:
+                self._coming.remove(plan)
         worker = WorkerProcess(brief, plan, process, ours)
         self._workers.add(worker)
         if self._stopping:  # meanwhile: it would be told by nobody
@@ -229,25 +265,23 @@ class Supervisor:
         return worker
 
     async def _live(self, worker: WorkerProcess) -> None:
-        """From its first breath to its replacement."""
+        """From its first breath to its last."""
         late = asyncio.get_running_loop().call_later(START_LIMIT, self._too_late, worker)
         try:
             await worker.attend(self._got_ready)
         finally:
             late.cancel()
             self._workers.discard(worker)
+            if self._posts.get(worker.number) is worker:
+                self._miss(worker)
             self._share_out()
             self._changed.set()
         await self._stop_models()
-        if not self._is_missed(worker):
-            return
-        pause = self._pause_after(worker)
-        await asyncio.sleep(pause)
-        if self._is_missed(worker):
-            await self._fill(worker.number)
 
-    def _is_missed(self, worker: WorkerProcess) -> bool:
-        return self._posts.get(worker.number) is worker and not self._stopping
+    def _miss(self, worker: WorkerProcess) -> None:
+        """It has ended, and should not have."""
+        if not self._stopping:
+            self._task(self._fill(worker.number, worker, self._pause_after(worker)))
 
     def _too_late(self, worker: WorkerProcess) -> None:
         if not worker.is_ready:
@@ -318,8 +352,9 @@ class Supervisor:
                 await self._reload_once()
             except DragomanError as error:
                 log.error("the configuration was not reloaded, the old one stays in force: %s", error)
-            except OSError as error:
-                log.error("the configuration was not reloaded, no worker can be started: %s", error.strerror)
+            except Exception:
+                # Whatever it was, clients are being served: that goes on.
+                log.exception("the configuration was not reloaded, or not as a whole; the workers that there are serve on")
             await self._stop_models()
 
     async def _reload_once(self) -> None:
@@ -328,10 +363,18 @@ class Supervisor:
         check_unmoved(before, config)
         model = self._plan.model
         if not same_model(before, config):
-            model = await asyncio.to_thread(self._make_model, config)
+            model = await started_model(self._make_model, config)
             if model is not None:
                 self._models.add(model)
         plan = Plan(source=source, config=config, model=model)
+        self._coming.append(plan)
+        try:
+            await self._put_in_force(plan)
+        finally:
+            self._coming.remove(plan)
+
+    async def _put_in_force(self, plan: Plan) -> None:
+        config = plan.config
         if self._open_port is not None:
             for port in range(len(self._ports) + 1, config.server.workers + 1):
                 self._ports[port] = self._open_port()
@@ -341,7 +384,8 @@ class Supervisor:
                 return
             await self._replace(post, plan)
         for post in [post for post in self._posts if post > config.server.workers]:
-            self._retire(self._posts.pop(post))
+            async with self._turn(post):
+                self._retire(self._posts.pop(post))
         self._share_out()
         self._accepted(config)
         log.info("the configuration was reloaded, and every worker replaced")
@@ -349,22 +393,25 @@ class Supervisor:
     async def _replace(self, post: int, plan: Plan) -> None:
         """Raises `DragomanError` when the first of the new ones does not get ready. After it the new configuration is in force,
         and a worker that does not start is started again as ever."""
-        worker = await self._spawn(post, plan)
-        await worker.told.wait()
-        if not worker.is_ready and self._plan is not plan:
-            raise ConfigError(f"a worker does not start with it: {worker.ending()}")
-        self._plan = plan
-        self._failures.pop(post, None)
-        former = self._posts.get(post)
-        self._posts[post] = worker
-        if not worker.is_ready:
-            await asyncio.sleep(self._pause_after(worker))
-            await self._fill(post)
-        if former is not None:
-            former.retired = True
-        # The new one is told to accept before the old one is told to leave.
-        self._share_out()
-        self._retire(former)
+        async with self._turn(post):
+            try:
+                worker = await self._spawn(post, plan)
+            except OSError as error:
+                raise ConfigError(f"no worker can be started: {error.strerror}") from error
+            await worker.told.wait()
+            if self._stopping:
+                return
+            if not worker.is_ready and self._plan is not plan:
+                raise ConfigError(f"a worker does not start with it: {worker.ending()}")
+            self._plan = plan
+            self._failures.pop(post, None)
+            former = self._posts.get(post)
+            self._put(post, worker)
+            if former is not None:
+                former.retired = True
+            # The new one is told to accept before the old one is told to leave.
+            self._share_out()
+            self._retire(former)
 
     def _retire(self, worker: WorkerProcess | None) -> None:
         if worker is not None:
@@ -373,7 +420,7 @@ class Supervisor:
 
     async def _stop_models(self) -> None:
         """Those that nobody uses any more."""
-        used = {self._plan.model, *(worker.plan.model for worker in self._workers)}
+        used = {plan.model for plan in (self._plan, *self._coming, *(worker.plan for worker in self._workers))}
         for model in self._models - used:
             self._models.discard(model)
             if model is not None:

@@ -25,7 +25,7 @@ from dragoman.io.housekeeping import Housekeeper, make_room_for_files, settle
 from dragoman.io.mount import Mount
 from dragoman.io.process import end_within
 from dragoman.io.reloading import MountOf
-from dragoman.io.server import Server
+from dragoman.io.server import TIDY, Server
 from dragoman.io.serving import loop_factory
 from dragoman.io.supervising import CONTROL, Brief, News, Order, SharedLock, line
 from dragoman.io.tls import server_context
@@ -36,8 +36,10 @@ if TYPE_CHECKING:
 log = logging.getLogger("dragoman.worker")
 
 FAILED = 70
-_LAST_WORDS = 5.0
+LAST_WORDS = 5.0
 """Seconds in which a worker that has nothing more to do may clean up."""
+_LOOK = 1.0
+"""Seconds between two looks at whether uvicorn's last client has left."""
 
 
 class _Serving(Protocol):
@@ -110,10 +112,17 @@ class _Uvicorn:
         await self._end(max(1, round(patience)))
 
     async def _end(self, patience: int | None) -> None:
-        if self._server is not None and self._task is not None:
-            self._server.config.timeout_graceful_shutdown = patience
-            self._server.should_exit = True
-            await asyncio.wait([self._task])
+        server, task = self._server, self._task
+        if server is None or task is None:
+            return
+        server.config.timeout_graceful_shutdown = patience
+        server.should_exit = True
+        alone = 0.0
+        while not task.done():
+            await asyncio.wait([task], timeout=_LOOK)
+            alone = 0.0 if server.server_state.connections else alone + _LOOK
+            if alone > TIDY:
+                server.force_exit = True
 
     def hurry(self) -> None:
         if self._server is not None:
@@ -205,7 +214,7 @@ def main(mount_of: MountOf | None = None) -> int:
     make_room_for_files()
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         code = runner.run(_main(control, mount_of))
-        end_within(_LAST_WORDS, code)
+        end_within(LAST_WORDS, code)
     return code
 
 
