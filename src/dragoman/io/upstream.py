@@ -329,6 +329,7 @@ class HttpExchange:
         """See `wire.http.Exchange`."""
         connection = self._connection
         if connection is not None and connection.head is not None:
+            self._request = None
             return connection.head
         try:
             return await self._head(wait)
