@@ -23,7 +23,7 @@ import re
 import zlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Literal
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
@@ -58,6 +58,8 @@ _GREETINGS = frozenset({"", "/api/hello"})
 _OTHER_HEALTH = frozenset({"/v1/universal/health", "/v1/cache/health"})
 State = Literal["ok", "starting", "draining"]
 """Anything but `ok` tells a load balancer to send requests elsewhere."""
+_TWICE = re.compile(rb"//+|/v1(?:beta|alpha)?/+(?=v1(?:beta|alpha)?/)")
+"""What stands before a path of ours where a base URL ends in a slash, or has a version that the client adds as well."""
 _EXPLAIN = re.compile(r"(?:/v1)?/explain(?=/|$)")
 
 
@@ -109,6 +111,10 @@ class Gateway:
     async def handle(self, inbound: Inbound, out: Outbound) -> None:
         known: _Known | None = inbound.same.get(self) if inbound.same is not None else None
         path = inbound.path.rstrip("/") or "/"
+        if known is None and path not in self._works and (twice := _TWICE.match(inbound.raw_path)) is not None:
+            raw = b"/" + inbound.raw_path[twice.end() :]
+            inbound = msgspec.structs.replace(inbound, path=unquote(raw.decode("latin-1")), raw_path=raw, same=None)
+            path = inbound.path.rstrip("/") or "/"
         envelope = None if known is not None or path in self._works else enclosing(inbound)
         watched = _Watched(out if envelope is None else envelope.close(out, self.core.clock))
         try:

@@ -180,6 +180,6 @@ def test_it_finds_its_models(gateway: Served) -> None:
     assert state["ready"] is True
 
 
-@pytest.mark.parametrize("path", ["/v1/messages", "/messages", "/v1/messages/"])
+@pytest.mark.parametrize("path", ["/v1/messages", "/messages", "/v1/messages/", "//v1/messages", "/v1/v1/messages?beta=true"])
 def test_its_base_url_may_be_written_in_several_ways(gateway: Served, path: str) -> None:
     assert post(gateway, model_of(BODY, "claude-opus-5-5"), path).status == 200
