@@ -17,6 +17,7 @@ import msgspec
 from dragoman.dialects.sealing import Sealing
 from dragoman.errors import DragomanError, UpstreamError
 from dragoman.ir.embedding import Embedded, Embedding
+from dragoman.ir.estimate import tokens_of
 from dragoman.ir.events import Event, Response
 from dragoman.ir.losses import Ledger
 from dragoman.ir.profile import Profile, Reach
@@ -55,6 +56,10 @@ class Reply(msgspec.Struct):
     ledger: Ledger
     request_id: str = ""
     own_id: str = ""
+
+    def estimated_usage(self, characters: int) -> Usage:
+        """What to say of an answer of so many characters where nobody counted."""
+        return Usage(input=self.input_estimate, output=max(1, tokens_of(characters)), estimated=True)
 
 
 class ModelCard(msgspec.Struct, frozen=True):

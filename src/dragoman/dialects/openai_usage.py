@@ -7,7 +7,6 @@ from typing import Annotated, Any, cast
 
 import msgspec
 
-from dragoman.dialects.base import Reply
 from dragoman.ir.usage import Usage
 
 _Tokens = Annotated[int, msgspec.Meta(ge=0, lt=10**15)]
@@ -113,11 +112,6 @@ def encode_usage(usage: Usage) -> dict[str, Any]:
         "prompt_tokens_details": details,
         "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
     }
-
-
-def estimated_usage(reply: Reply, characters: int) -> Usage:
-    """What to say where nobody counted: about four characters to a token."""
-    return Usage(input=reply.input_estimate, output=max(1, characters // 4), estimated=True)
 
 
 def _count(holder: Any, key: str) -> int:

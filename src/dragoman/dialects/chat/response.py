@@ -16,7 +16,7 @@ from dragoman.dialects.chat.errors import decode_error
 from dragoman.dialects.chat.reasoning import answered, call_extra, item_for_client, seal_of
 from dragoman.dialects.freetext import unwrapped
 from dragoman.dialects.openai_parts import data_url
-from dragoman.dialects.openai_usage import decode_usage, encode_usage, estimated_usage, usage_of
+from dragoman.dialects.openai_usage import decode_usage, encode_usage, usage_of
 from dragoman.errors import UpstreamGarbled
 from dragoman.ir import carrier
 from dragoman.ir.events import Choice, Finish, FinishReason, Response, settled
@@ -286,7 +286,7 @@ def _text(value: object) -> str:
 def encode_response(response: Response, reply: Reply) -> bytes:
     choices = response.choices or [Choice([], Finish("stop"))]
     written = [_WrittenChoice(choice, reply) for choice in choices]
-    usage = response.usage or estimated_usage(reply, sum(choice.characters for choice in written))
+    usage = response.usage or reply.estimated_usage(sum(choice.characters for choice in written))
     return _encode(
         {
             "id": response.id or reply.fallback_id or f"chatcmpl-{reply.created}",

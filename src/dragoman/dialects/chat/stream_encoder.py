@@ -19,7 +19,7 @@ from dragoman.dialects.chat.errors import stream_error
 from dragoman.dialects.chat.reasoning import item_for_client
 from dragoman.dialects.chat.response import annotations_of, finish_of, image_block, is_wrapped, not_said, refusal_of
 from dragoman.dialects.freetext import unwrapped
-from dragoman.dialects.openai_usage import encode_usage, estimated_usage
+from dragoman.dialects.openai_usage import encode_usage
 from dragoman.ir import carrier
 from dragoman.ir.events import Cited, Close, Delta, Event, Fault, Finish, Open, Ping, Sealed, Start
 from dragoman.ir.request import Image, Part, Reasoning, Refusal, Text, ToolCall, Unknown
@@ -273,5 +273,5 @@ class StreamEncoder:
         self._over = True
         if not self._reply.request.include_usage:
             return DONE
-        counted = usage or estimated_usage(self._reply, self._characters)
+        counted = usage or self._reply.estimated_usage(self._characters)
         return self._front + b'],"usage":' + _encode(encode_usage(counted)) + b"}\n\n" + DONE

@@ -10,7 +10,7 @@ from dragoman.dialects import lenient, ratings
 from dragoman.dialects.base import Reply
 from dragoman.dialects.completions.logprobs import decode_logprobs, encode_logprobs
 from dragoman.dialects.openai_errors import decode_error
-from dragoman.dialects.openai_usage import decode_usage, encode_usage, estimated_usage
+from dragoman.dialects.openai_usage import decode_usage, encode_usage
 from dragoman.errors import UpstreamGarbled
 from dragoman.ir.events import Choice, Finish, FinishReason, Response
 from dragoman.ir.request import Part, Reasoning, Refusal, Request, Text, Unknown
@@ -113,7 +113,7 @@ def encode_response(response: Response, reply: Reply) -> bytes:
             "created": reply.created,
             "model": response.model or reply.model,
             "choices": choices,
-            "usage": encode_usage(response.usage or estimated_usage(reply, characters)),
+            "usage": encode_usage(response.usage or reply.estimated_usage(characters)),
         }
     )
 

@@ -12,7 +12,7 @@ from dragoman.dialects.base import Reply
 from dragoman.dialects.completions.logprobs import decode_logprobs, encode_logprobs
 from dragoman.dialects.completions.response import FINISH_OF_REASON, echo_of, finish_of, is_broken, not_said_of, said_of
 from dragoman.dialects.openai_errors import decode_error, error_body
-from dragoman.dialects.openai_usage import decode_usage, encode_usage, estimated_usage
+from dragoman.dialects.openai_usage import decode_usage, encode_usage
 from dragoman.errors import DragomanError, UpstreamGarbled
 from dragoman.ir.events import Cited, Close, Delta, Event, Fault, Finish, Open, Ping, Sealed, Start
 from dragoman.ir.request import Refusal, Text
@@ -239,6 +239,6 @@ class StreamEncoder:
         self._over = True
         if self._reply.request.include_usage:
             spoken = sum(self._said.values()) - len(self._echo) * len(self._said)
-            usage = event.usage or estimated_usage(self._reply, spoken)
+            usage = event.usage or self._reply.estimated_usage(spoken)
             out += self._front + b'],"usage":' + _encode(encode_usage(usage)) + b"}\n\n"
         return out + DONE

@@ -73,7 +73,7 @@ class MessagesEncoding:
                 case "user":
                     self.turn(out, "user", self.user(message))
                 case "assistant":
-                    blocks = self.blocks(message.parts)
+                    blocks = self.blocks(message.parts) if self.native else self.spoken(message.parts)
                     if not blocks:
                         self.ledger.add(message.at, None, "an empty assistant turn is left out", "info")
                     elif last and "text" in blocks[-1]:
@@ -176,6 +176,17 @@ class MessagesEncoding:
         blocks: list[Block] = []
         for part in parts:
             blocks.extend(self.part(part))
+        return blocks
+
+    def spoken(self, parts: list[Part]) -> list[Block]:
+        """What an assistant said: images and documents are taken from the user alone."""
+        blocks: list[Block] = []
+        for part in parts:
+            if isinstance(part, Image | Document):
+                kind = type(part).__name__.lower()
+                blocks += self.omitted(part, kind, f"an assistant's turn holds no {kind} here")
+            else:
+                blocks += self.part(part)
         return blocks
 
     def part(self, part: Part) -> list[Block]:

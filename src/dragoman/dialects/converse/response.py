@@ -11,7 +11,7 @@ from dragoman.dialects import freetext, ratings
 from dragoman.dialects.base import Reply
 from dragoman.dialects.converse.decode_content import decode_cited, decode_reasoning
 from dragoman.dialects.converse.formats import image_format
-from dragoman.dialects.converse.usage import decode_usage, encode_usage, estimated_usage
+from dragoman.dialects.converse.usage import decode_usage, encode_usage
 from dragoman.errors import MalformedBody, UpstreamGarbled
 from dragoman.ir import carrier
 from dragoman.ir.events import Choice, Finish, FinishReason, Response, settled
@@ -141,7 +141,7 @@ def encode_response(response: Response, reply: Reply) -> bytes:
     refused = any(isinstance(part, Refusal) for part in choice.parts)
     if choice.finish.explanation and not refused:
         content.append({"text": choice.finish.explanation})
-    usage = response.usage or estimated_usage(reply, characters)
+    usage = response.usage or reply.estimated_usage(characters)
     return _encode(
         {
             "output": {"message": {"role": "assistant", "content": content}},

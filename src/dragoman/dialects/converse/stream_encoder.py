@@ -20,7 +20,6 @@ from dragoman.dialects.converse.response import (
     signature_of,
     stop_fields,
 )
-from dragoman.dialects.converse.usage import estimated_usage
 from dragoman.dialects.serial import Growth, LivePart, SerialEncoder
 from dragoman.errors import DragomanError
 from dragoman.ir.events import Cited, Delta, Finish, Sealed, Start
@@ -158,7 +157,7 @@ class StreamEncoder(SerialEncoder[_Live]):
         # Why the model declined: the API has no other place for it than the text that stands there instead.
         out = self._whole(Text(text=event.explanation)) if event.explanation and not self._refused else b""
         out += _write_stop(_encode(stop_fields(event, self._reply, refused=self._refused)))
-        usage = event.usage or estimated_usage(self._reply, self._characters)
+        usage = event.usage or self._reply.estimated_usage(self._characters)
         return out + _write_metadata(_encode(count_fields(usage)))
 
     def _fault(self, error: DragomanError) -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from dragoman.dialects.base import Reply
 from dragoman.ir.usage import Usage
 
 Block = dict[str, Any]
@@ -49,8 +48,3 @@ def encode_usage(usage: Usage) -> Block:
     if details:
         native["cacheDetails"] = details
     return native
-
-
-def estimated_usage(reply: Reply, characters: int) -> Usage:
-    """What to say where nobody counted: about four characters to a token."""
-    return Usage(input=reply.input_estimate, output=max(1, characters // 4), estimated=True)

@@ -17,7 +17,7 @@ from dragoman.dialects.gemini import seals
 from dragoman.dialects.gemini.citations import Grounding
 from dragoman.dialects.gemini.finish import encode_logprobs, finish_fields
 from dragoman.dialects.gemini.parts import mime_of_format
-from dragoman.dialects.gemini.usage import encode_usage, estimated_usage
+from dragoman.dialects.gemini.usage import encode_usage
 from dragoman.ir.events import Choice, Finish, Response
 from dragoman.ir.request import Audio, Document, Image, Part, Reasoning, Refusal, Seal, Text, ToolCall, Unknown
 from dragoman.wire.partial import arguments_object, mended_object
@@ -50,7 +50,7 @@ def encode_response(response: Response, reply: Reply) -> bytes:
             candidate["logprobsResult"] = encode_logprobs(choice.logprobs)
         note_finish(choice.finish, reply)
         candidates.append(candidate)
-    usage = response.usage or estimated_usage(reply, characters)
+    usage = response.usage or reply.estimated_usage(characters)
     body: Block = {"candidates": candidates, "usageMetadata": encode_usage(usage)}
     return _encode(answer_head(response.id, response.model, reply, body))
 
@@ -62,7 +62,7 @@ def answer_head(answer_id: str, model: str, reply: Reply, body: Block) -> Block:
 def blocked_fields(finish: Finish, response: Response, reply: Reply) -> Block:
     """Nothing was said but that nothing will be: as if the prompt had been blocked."""
     feedback = {"blockReason": "SAFETY", "blockReasonMessage": finish.explanation}
-    usage = response.usage or finish.usage or estimated_usage(reply, 0)
+    usage = response.usage or finish.usage or reply.estimated_usage(0)
     return {"promptFeedback": feedback, "usageMetadata": encode_usage(usage)}
 
 

@@ -19,7 +19,7 @@ from dragoman.dialects.gemini.citations import Grounding
 from dragoman.dialects.gemini.errors import error_body
 from dragoman.dialects.gemini.finish import encode_logprobs, finish_fields
 from dragoman.dialects.gemini.response import PartWriter, blocked_fields, note_finish
-from dragoman.dialects.gemini.usage import encode_usage, estimated_usage
+from dragoman.dialects.gemini.usage import encode_usage
 from dragoman.errors import DragomanError
 from dragoman.ir.events import Cited, Close, Delta, Event, Fault, Finish, Open, Ping, Response, Sealed, Start
 from dragoman.ir.request import Part, Reasoning, Refusal, Text, ToolCall
@@ -228,7 +228,7 @@ class StreamEncoder:
         body: Block = {"candidates": [candidate]}
         if last:
             said = sum(other.writer.characters for other in self._choices.values())
-            body["usageMetadata"] = encode_usage(event.usage or estimated_usage(self._reply, said))
+            body["usageMetadata"] = encode_usage(event.usage or self._reply.estimated_usage(said))
         return out + self._framed(_encode(self._headed(body)), last=last)
 
     def _headed(self, body: Block) -> Block:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from dragoman.dialects.base import Reply
 from dragoman.ir.usage import Usage
 
 
@@ -38,11 +37,6 @@ def encode_usage(usage: Usage) -> dict[str, Any]:
         native["thoughtsTokenCount"] = usage.reasoning
     native["totalTokenCount"] = usage.input_total + usage.output_total
     return native
-
-
-def estimated_usage(reply: Reply, characters: int) -> Usage:
-    """What to say where nobody counted: about four characters to a token."""
-    return Usage(input=reply.input_estimate, output=max(1, characters // 4), estimated=True)
 
 
 def _count(holder: dict[str, Any], key: str) -> int:

@@ -127,12 +127,20 @@ class _Encoding:
                 case "user":
                     blocks = self.blocks(message.parts)
                     results = [block for block in blocks if block["type"] == "tool_result"]
-                    blocks = results + [block for block in blocks if block["type"] != "tool_result"]
-                    out.append({"role": "user", "content": blocks or [{"type": "text", "text": _NO_TEXT}]})
+                    others = [block for block in blocks if block["type"] != "tool_result"]
+                    if results and out and _said_in(out[-1]) and not self.native:
+                        # The API joins turns of one speaker, and wants all results before anything else in them.
+                        held = out[-1]["content"]
+                        at = next(index for index, block in enumerate(held) if block["type"] != "tool_result")
+                        held[at:at] = results
+                        results = []
+                        if not others:
+                            continue
+                    out.append({"role": "user", "content": [*results, *others] or [{"type": "text", "text": _NO_TEXT}]})
                     if not blocks:
                         self.ledger.add(message.at, "content", "an empty turn is told as (no text)", "info")
                 case "assistant":
-                    blocks = self.blocks(message.parts)
+                    blocks = self.blocks(message.parts) if self.native else self.spoken(message.parts)
                     if number == last and blocks and blocks[-1]["type"] == "text":
                         # A prefill must not end in white space.
                         blocks[-1]["text"] = blocks[-1]["text"].rstrip() or _NO_TEXT
@@ -171,6 +179,17 @@ class _Encoding:
         blocks: list[Block] = []
         for part in parts:
             blocks.extend(self.part(part))
+        return blocks
+
+    def spoken(self, parts: list[Part]) -> list[Block]:
+        """What an assistant said: the API takes neither images nor documents in its turns."""
+        blocks: list[Block] = []
+        for part in parts:
+            if isinstance(part, Image | Document):
+                kind = type(part).__name__.lower()
+                blocks += self.omitted(part, kind, f"an assistant's turn holds no {kind} here")
+            else:
+                blocks += self.part(part)
         return blocks
 
     def part(self, part: Part) -> list[Block]:
@@ -551,3 +570,8 @@ def _is_result(block: Block) -> bool:
 
 def _is_thinking(block: Block) -> bool:
     return block["type"] in {"thinking", "redacted_thinking"}
+
+
+def _said_in(turn: Block) -> bool:
+    """Whether the user says something in this turn that is no result."""
+    return turn["role"] == "user" and any(block["type"] != "tool_result" for block in turn["content"])

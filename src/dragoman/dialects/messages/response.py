@@ -161,11 +161,6 @@ def encode_usage(usage: Usage) -> Block:
     return native
 
 
-def estimated_usage(reply: Reply, characters: int) -> Usage:
-    """What to say where nobody counted: about four characters to a token."""
-    return Usage(input=reply.input_estimate, output=max(1, characters // 4), estimated=True)
-
-
 def encode_response(response: Response, reply: Reply) -> bytes:
     choice = response.choices[0] if response.choices else Choice([], Finish("stop"))
     if len(response.choices) > 1:
@@ -177,7 +172,7 @@ def encode_response(response: Response, reply: Reply) -> bytes:
         if block is not None:
             content.append(block)
             characters += _length(part)
-    usage = response.usage or estimated_usage(reply, characters)
+    usage = response.usage or reply.estimated_usage(characters)
     return _encode(
         {
             **message_head(response.id, response.model, reply),

@@ -12,7 +12,6 @@ from dragoman.dialects.messages.response import (
     encode_citation,
     encode_part,
     encode_usage,
-    estimated_usage,
     message_head,
     signature_of,
     stop_fields,
@@ -167,7 +166,7 @@ class StreamEncoder(SerialEncoder[_Live]):
         return out
 
     def _tail(self, event: Finish) -> bytes:
-        usage = event.usage or estimated_usage(self._reply, self._characters)
+        usage = event.usage or self._reply.estimated_usage(self._characters)
         delta = stop_fields(event, self._reply, refused=self._refused)
         return _event("message_delta", {"delta": delta, "usage": encode_usage(usage)}) + _event("message_stop", {})
 

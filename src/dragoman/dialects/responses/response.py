@@ -32,7 +32,7 @@ from dragoman.dialects.responses.output import (
     text_of,
     text_part,
 )
-from dragoman.dialects.responses.usage import decode_usage, encode_usage, estimated_usage
+from dragoman.dialects.responses.usage import decode_usage, encode_usage
 from dragoman.errors import UpstreamGarbled
 from dragoman.ir.events import Choice, Finish, FinishReason, Response, settled
 from dragoman.ir.request import Image, Part, Reasoning, Refusal, Text, ToolCall, Unknown
@@ -131,7 +131,7 @@ def encode_response(response: Response, reply: Reply) -> bytes:
     shell = Shell(reply, response.id, response.model)
     writer = _Items(choice, shell.id, reply)
     status, incomplete = status_of(choice.finish, refused=writer.refused)
-    usage = response.usage or estimated_usage(reply, writer.characters)
+    usage = response.usage or reply.estimated_usage(writer.characters)
     finish_lost(choice.finish, reply)
     output = [_encode(item) for item in writer.items]
     return shell.body(status, output, usage=encode_usage(usage), incomplete=incomplete)

@@ -41,7 +41,7 @@ from dragoman.dialects.responses.output import (
     text_part,
 )
 from dragoman.dialects.responses.response import finish_lost, status_of
-from dragoman.dialects.responses.usage import encode_usage, estimated_usage
+from dragoman.dialects.responses.usage import encode_usage
 from dragoman.dialects.serial import Growth, LivePart, SerialEncoder
 from dragoman.errors import DragomanError
 from dragoman.ir.events import Cited, Delta, Finish, Sealed, Start
@@ -331,7 +331,7 @@ class StreamEncoder(SerialEncoder[_Live]):
 
     def _terminal(self, status: str, incomplete: str | None, usage: Usage | None) -> bytes:
         assert self._shell is not None
-        counted = encode_usage(usage or estimated_usage(self._reply, self._characters))
+        counted = encode_usage(usage or self._reply.estimated_usage(self._characters))
         return self._lifecycle(status, self._shell.body(status, self._output, usage=counted, incomplete=incomplete))
 
     def _fault(self, error: DragomanError) -> bytes:

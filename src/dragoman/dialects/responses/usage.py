@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from dragoman.dialects.base import Reply
 from dragoman.ir.usage import Usage
 
 Block = dict[str, Any]
@@ -48,11 +47,6 @@ def encode_usage(usage: Usage) -> Block:
         "output_tokens_details": {"reasoning_tokens": usage.reasoning},
         "total_tokens": usage.input_total + usage.output_total,
     }
-
-
-def estimated_usage(reply: Reply, characters: int) -> Usage:
-    """What to say where nobody counted: about four characters to a token."""
-    return Usage(input=reply.input_estimate, output=max(1, characters // 4), estimated=True)
 
 
 def _count(holder: object, key: str) -> int:
