@@ -186,6 +186,13 @@ def test_chat_answers_one_question_and_a_pipe(tmp_path: Path) -> None:
     assert "No model 'nope'" in unknown.stderr
 
 
+def test_chat_says_what_went_wrong_and_nothing_else(tmp_path: Path) -> None:
+    refused = dragoman("chat", "--model", "groq/llama", "hi", cwd=tmp_path)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("dragoman: there is no key for the provider groq")
+    assert len(refused.stderr.splitlines()) == 1
+
+
 def test_help_and_version(tmp_path: Path) -> None:
     assert dragoman("--version", cwd=tmp_path).stdout.startswith("dragoman ")
     for command in ("serve", "chat", "models", "doctor", "config"):

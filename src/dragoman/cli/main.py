@@ -7,6 +7,7 @@ Exit codes: 0 all is well, 1 it failed or something is amiss, 2 wrong arguments 
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 
@@ -34,6 +35,9 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
+    # The log is the gateway's, and `serve` sets it up. Without a handler, Python would print its warnings without their fields
+    # between the sentences of the other commands.
+    logging.getLogger("dragoman").addHandler(logging.NullHandler())
     try:
         return int(options.run(options))
     except Failure as failure:
