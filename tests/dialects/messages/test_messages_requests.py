@@ -116,6 +116,27 @@ def test_results_come_before_what_else_the_user_says() -> None:
     assert [block["type"] for block in blocks] == ["tool_result", "text"]
 
 
+def test_results_come_right_after_their_calls_whatever_was_said_in_between() -> None:
+    calls = turn(ToolCall(id="c", name="f"), ToolCall(id="d", name="f"), role="assistant")
+    said = [
+        turn(Text(text="wait")),
+        turn(ToolResult(call_id="c", parts=[])),
+        turn(ToolResult(call_id="d", parts=[]), Text(text="go")),
+    ]
+    body, _ = sent(asked(messages=[turn(Text(text="hi")), calls, *said]))
+    assert [[block["type"] for block in message["content"]] for message in body["messages"][2:]] == [
+        ["tool_result", "tool_result", "text"],
+        ["text"],
+    ]
+    assert [block.get("tool_use_id") for block in body["messages"][2]["content"]] == ["c", "d", None]
+
+
+def test_an_image_that_the_assistant_made_leaves_a_word_behind() -> None:
+    blocks, losses = content(Text(text="a"), Image(media_type="image/png", data="AA=="), role="assistant")
+    assert blocks == [{"type": "text", "text": "a"}, {"type": "text", "text": "[image omitted]"}]
+    assert any("lost" in loss for loss in losses)
+
+
 def test_a_calls_arguments_become_an_object() -> None:
     call = ToolCall(id="c", name="f", arguments='{"a": [1, 2.0]}')
     assert content(call, role="assistant")[0] == [{"type": "tool_use", "id": "c", "name": "f", "input": {"a": [1, 2.0]}}]
