@@ -122,6 +122,18 @@ def test_all_mistakes_are_reported_at_once() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("keys: [{name: a}, 5, {key: 'sha256:zz'}]", "keys[2]: … is not a digest"),
+        ("keys: ['', {name: a, key: k1-k1-k1}, {name: a, key: k2-k2-k2}]", "keys[2]: there are two keys of the name 'a'"),
+        ("models: {m: [{provider: openai}, openai/a, nowhere/b]}", "models.m[2]: 'nowhere/b' names no provider"),
+    ],
+)
+def test_what_stands_behind_a_wrong_entry_of_a_list_is_called_by_its_own_place(text: str, place: str) -> None:
+    assert any(place in mistake for mistake in mistakes(text))
+
+
 def test_what_follows_from_a_mistake_is_not_reported_as_well() -> None:
     found = mistakes("providers: {corp: {base_url: 'htp://x'}}\nmodels: {a: corp/x}")
     assert len(found) == 1
@@ -137,7 +149,12 @@ def test_what_follows_from_a_mistake_is_not_reported_as_well() -> None:
         (".yaml", "a: \x00", "gateway.yaml:1: not valid YAML: it holds the character 0x00"),
         (".json", '{"server":\n {"port": 1,}}', "gateway.json:2: not valid JSON"),
         (".json", "[1]", "gateway.json: the file is a list"),
-        (".json", '{"auto": true, "auto": false}', "there are two of the name 'auto'"),
+        (".json", '{"auto": true, "auto": false}', "auto: there are two of the name 'auto'"),
+        (
+            ".json",
+            '{"providers": {"a": {"models": [{"id": "x", "id": "y"}]}}}',
+            "providers.a.models[0].id: there are two of the name",
+        ),
         (".toml", "[server]\nport = \n", "gateway.toml:2: not valid TOML: Invalid value (column 8)"),
         (".toml", "[server]\nport = 1\nport = 2\n", "gateway.toml:3: not valid TOML"),
     ],

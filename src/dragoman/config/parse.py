@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from typing import Any, NamedTuple
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple, cast
 
 import yaml
 
@@ -101,23 +103,41 @@ def _walk(node: yaml.Node, at: At, lines: dict[At, int], duplicates: list[tuple[
 
 
 def _json(text: str, source: str, duplicates: list[tuple[At, str]]) -> Any:
+    twice: dict[int, list[str]] = {}
+    held: list[object] = []  # or another one might get the identity of one that is gone
+
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for name, value in items:
-            if name in found:
-                duplicates.append(((name,), name))
-            found[name] = value
+        found = dict(items)
+        if len(found) < len(items):
+            count = Counter(name for name, _ in items)
+            held.append(found)
+            twice[id(found)] = [name for name in found if count[name] > 1]
         return found
 
     if not text.strip():
         return None
     try:
-        return json.loads(text, object_pairs_hook=pairs)
+        tree = json.loads(text, object_pairs_hook=pairs)
+        if twice:
+            duplicates += _places(tree, (), twice)
+        return tree
     except json.JSONDecodeError as error:
         raise ConfigError(f"{source}:{error.lineno}: not valid JSON: {error.msg} (column {error.colno})") from error
     except (ValueError, RecursionError) as error:
         what = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise ConfigError(f"{source}: not valid JSON: {what}") from error
+
+
+def _places(tree: Any, at: At, twice: Mapping[int, list[str]]) -> Iterator[tuple[At, str]]:
+    """Where the mappings stand that hold a name more than once: by their identity, as they were read from the inside out."""
+    if isinstance(tree, dict):
+        mapping = cast("dict[str, Any]", tree)
+        yield from (((*at, name), name) for name in twice.get(id(mapping), ()))
+        for name, value in mapping.items():
+            yield from _places(value, (*at, name), twice)
+    elif isinstance(tree, list):
+        for index, value in enumerate(cast("list[Any]", tree)):
+            yield from _places(value, (*at, index), twice)
 
 
 def _toml(text: str, source: str) -> Any:

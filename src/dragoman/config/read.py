@@ -158,7 +158,8 @@ class Reader:
         values: list[Any] = raw if isinstance(raw, list) else [raw]
         found: list[dict[str, Any]] = []
         for index, value in enumerate(values):
-            here, there = (*path, index), (*at, index)
+            # A wrong one is left out, and those behind it move up.
+            here, there = (*path, len(found)), (*at, index)
             self.problems.labels[here] = self.place(there)
             entry = self.section(schema.KeySection, value if isinstance(value, Mapping) else {"key": value}, here, there)
             if "key" in entry:
@@ -228,7 +229,7 @@ class Reader:
             self.problem(path, at, "is empty; allowed: at least one provider/model")
         found: list[dict[str, Any]] = []
         for index, value in enumerate(values):
-            here, there = (*path, index), ((*at, index) if isinstance(raw, list) else at)
+            here, there = (*path, len(found)), ((*at, index) if isinstance(raw, list) else at)
             self.problems.labels[here] = self.place(there)
             if isinstance(value, Mapping):
                 entry = self.section(schema.TargetSection, value, here, there)
@@ -274,7 +275,8 @@ class Reader:
         values: list[Any] = raw if isinstance(raw, list) else [raw]
         found: list[dict[str, Any]] = []
         for index, value in enumerate(values):
-            here, there = (*path, index), (*at, index)
+            # A wrong one is left out, and those behind it move up.
+            here, there = (*path, len(found)), (*at, index)
             self.problems.labels[here] = self.place(there)
             entry = self.section(schema.ListedModel, value if isinstance(value, Mapping) else {"id": value}, here, there)
             if "id" in entry:
