@@ -100,6 +100,8 @@ def test_no_dialect_knows_another() -> None:
                 "base",
                 "counts",
                 "shape",
+                "foreign",
+                "told",
                 "freetext",
                 "lenient",
                 "openai_embeddings",

@@ -8,6 +8,7 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
+from dragoman.dialects.foreign import readable as readable  # noqa: PLC0414 - Chat and Responses know it from here
 from dragoman.dialects.shape import Fields
 from dragoman.dialects.thinking import effort_of
 from dragoman.ir.losses import Ledger
@@ -91,24 +92,6 @@ def merge(block: Block, extras: Extras) -> list[str]:
         else:
             taken.append(key)
     return taken
-
-
-def readable(native: Block) -> str | None:
-    """What a person would read in a block of another dialect: a tool's name, or title, source and text, also of what
-    is nested in its content. None where there is nothing of the kind."""
-    name = native.get("tool_name")
-    if isinstance(name, str):
-        return f"[tool: {name}]"
-    lines = [native[key] for key in ("title", "source", "url", "text") if isinstance(native.get(key), str) and native[key]]
-    content = native.get("content")
-    if isinstance(content, str) and content:
-        lines.append(content)
-    elif isinstance(content, dict):
-        content = [content]
-    if isinstance(content, list):
-        inner = [readable(cast("Block", item)) for item in cast("list[Any]", content) if isinstance(item, dict)]
-        lines += [text for text in inner if text]
-    return "\n".join(lines) or None
 
 
 def effort_for(ask: ReasoningAsk, ledger: Ledger, *, off: bool) -> str | None:

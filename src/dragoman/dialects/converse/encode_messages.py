@@ -20,6 +20,7 @@ from dragoman.dialects.base import Target
 from dragoman.dialects.converse.decode_content import is_markable
 from dragoman.dialects.converse.formats import AUDIO, document_format, image_format
 from dragoman.dialects.converse.names import DocumentNames, legal_id
+from dragoman.dialects.foreign import readable
 from dragoman.ir.losses import Ledger
 from dragoman.ir.request import (
     Audio,
@@ -211,6 +212,9 @@ class MessagesEncoding:
             case Unknown():
                 if part.dialect == "converse":
                     return [part.native]
+                if text := readable(part.native):
+                    self.ledger.add(part.at, None, "told as its text", "degraded")
+                    return [{"text": text}]
                 kind = str(part.native.get("type", "part"))
                 return self.omitted(part, kind, f"Converse has no {kind}")
             case _:

@@ -14,6 +14,7 @@ from typing import Any, assert_never
 
 from dragoman.dialects import freetext
 from dragoman.dialects.base import Target
+from dragoman.dialects.foreign import readable
 from dragoman.dialects.gemini import seals
 from dragoman.dialects.gemini.decode_contents import MADE
 from dragoman.dialects.gemini.names import merge
@@ -326,6 +327,9 @@ class ContentsEncoding:
             case Unknown():
                 if part.dialect == "gemini":
                     return [part.native]
+                if text := readable(part.native):
+                    self.ledger.add(part.at, None, "told as its text", "degraded")
+                    return [{"text": text}]
                 kind = str(part.native.get("type", "part"))
                 return self._omitted(part, kind, f"Gemini has no {kind}")
             case Reasoning():

@@ -18,6 +18,7 @@ import msgspec
 
 from dragoman.dialects import freetext
 from dragoman.dialects.base import Target
+from dragoman.dialects.foreign import readable
 from dragoman.dialects.thinking import (
     adaptive_effort,
     answers_unthought_call,
@@ -214,6 +215,9 @@ class _Encoding:
             case Unknown():
                 if part.dialect == "messages":
                     return [part.native]
+                if text := readable(part.native):
+                    self.ledger.add(part.at, None, "told as its text", "degraded")
+                    return [{"type": "text", "text": text}]
                 kind = str(part.native.get("type", "part"))
                 return self.omitted(part, kind, f"Messages has no {kind}")
             case _:
