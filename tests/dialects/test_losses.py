@@ -279,6 +279,54 @@ def test_a_ledger_names_only_paths_that_the_caller_wrote(dialect: str) -> None:
     assert not wrong
 
 
+FAILED: dict[str, tuple[str, str, dict[str, Any], dict[str, Any]]] = {
+    "messages": (
+        "messages",
+        "messages[2].content[0].is_error",
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "c", "name": "f", "input": {}}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c", "is_error": True, "content": [
+            {"type": "text", "text": "no such file"}, {"type": "search_result", "source": "s", "title": "t", "content": []},
+        ]}]},
+    ),
+    "plain messages": (
+        "messages",
+        "messages[2].content[0].is_error",
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "c", "name": "f", "input": {}}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c", "is_error": True, "content": "no such file"}]},
+    ),
+    "converse": (
+        "converse",
+        "messages[2].content[0].toolResult.status",
+        {"role": "assistant", "content": [{"toolUse": {"toolUseId": "c", "name": "f", "input": {}}}]},
+        {"role": "user", "content": [
+            {"toolResult": {"toolUseId": "c", "status": "error", "content": [{"text": "no such file"}]}}
+        ]},
+    ),
+    "gemini": (
+        "gemini",
+        "contents[2].parts[0].functionResponse.response.error",
+        {"role": "model", "parts": [{"functionCall": {"name": "f", "args": {}}}]},
+        {"role": "user", "parts": [{"functionResponse": {"name": "f", "response": {"error": "no such file"}}}]},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("target", ["chat", "responses"])
+@pytest.mark.parametrize("case", FAILED)
+def test_that_a_call_failed_is_said_in_words_and_named_where_the_caller_said_it(case: str, target: str) -> None:
+    dialect, at, call, result = FAILED[case]
+    first = {"role": "user", "content": [{"text": "go"}] if dialect == "converse" else "go"}
+    if dialect == "gemini":
+        first = {"role": "user", "parts": [{"text": "go"}]}
+    turns = [first, call, result]
+    body = {"model": "m", "max_tokens": 9, "contents" if dialect == "gemini" else "messages": turns}
+    ledger = Ledger()
+    request = DIALECTS[dialect].decode_request(json.dumps(body).encode())
+    told = DIALECTS[target].encode_request(request, Target("m", "i", Profile()), ledger)
+    assert b"Error: no such file" in told
+    assert [loss.path for loss in ledger.losses if loss.what == "said in words"] == [at]
+
+
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_a_role_that_nobody_knows_is_refused_by_name(dialect: str) -> None:
     for case, role in REFUSED.items():

@@ -145,9 +145,12 @@ class ToolCall(Node):
 
 
 class ToolResult(Node):
+    """`error_at`: where the caller said that it is an error, if that is a place of its own."""
+
     call_id: str
     parts: list[Part]
     is_error: bool = False
+    error_at: Path = None
     name: str | None = None
     cache: CacheMark | None = None
 

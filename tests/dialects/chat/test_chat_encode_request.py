@@ -435,7 +435,7 @@ def test_a_failed_result_says_so_in_words(parts: list[Part], content: str) -> No
     result = ToolResult(call_id="1", parts=parts, is_error=True, at=AT)
     messages, losses = told(assistant(ToolCall(id="1", name="f")), user(result))
     assert messages[1] == {"role": "tool", "tool_call_id": "1", "content": content}
-    assert losses == [(AT_TEXT + ".is_error", "degraded")]
+    assert losses == [(AT_TEXT, "degraded")]
 
 
 def test_a_result_of_a_reference_to_a_tool_is_still_one_message() -> None:

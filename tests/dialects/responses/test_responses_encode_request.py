@@ -274,7 +274,7 @@ def test_a_failed_result_says_so_in_words() -> None:
     body, losses = encode(asked(user(*results)))
     assert [item["output"] for item in body["input"][:3]] == ["Error: no such file", "ERROR: no", "Error"]
     assert [part["type"] for part in body["input"][3]["output"]] == ["input_text", "input_image"]
-    assert losses == ["is_error degraded"] * 4
+    assert losses == ["$ degraded"] * 4
 
 
 def test_citations_and_names_are_losses() -> None:

@@ -173,9 +173,7 @@ class MessagesEncoding:
             moved.append({"type": "text", "text": f"From the result of the call {call_id}:"})
             moved += others
         if result.is_error:
-            # Where callers say it by another key, or deep within the result.
-            key = "is_error" if self.request.dialect not in {"gemini", "converse"} else None
-            self.ledger.add(result.at, key, "said in words", "degraded")
+            self.ledger.add(result.error_at or result.at, None, "said in words", "degraded")
             if not texts:
                 texts.append({"type": "text", "text": "Error"})
             elif not _ERROR.match(texts[0]["text"]):

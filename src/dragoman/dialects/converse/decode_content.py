@@ -207,10 +207,12 @@ def _result(fields: Fields, native: Any) -> ToolResult | Unknown:
             parts.append(Text(text=_encode(inner.any("json")).decode(), at=(where, "json"), extras=inner.rest()))
         else:
             parts.append(_block(block, where))
+    is_error = fields.text("status") == "error"
     return ToolResult(
         call_id=carrier.original_id(bare),
         parts=parts,
-        is_error=fields.text("status") == "error",
+        is_error=is_error,
+        error_at=(fields.at, "status") if is_error else None,
         at=fields.at,
         extras=fields.rest(),
     )

@@ -132,6 +132,7 @@ def _response(native: Any, at: Path, result: ToolResult) -> None:
     said: Any = value
     if keys == {"error"}:
         result.is_error = True
+        result.error_at = (at, "error")
         said = value["error"]
     elif len(keys) == 1 and keys <= _WRAPPERS:
         said = value[next(iter(keys))]

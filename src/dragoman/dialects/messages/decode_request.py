@@ -278,10 +278,12 @@ def _tool_result(fields: Fields) -> ToolResult:
     at = fields.at
     content = fields.any("content")
     bare, _ = carrier.detach(fields.need_text("tool_use_id"))
+    is_error = fields.flag("is_error") or False
     return ToolResult(
         call_id=carrier.original_id(bare),
         parts=[] if content is None else _content(content, (at, "content")),
-        is_error=fields.flag("is_error") or False,
+        is_error=is_error,
+        error_at=(at, "is_error") if is_error else None,
         cache=_cache(fields.any("cache_control"), (at, "cache_control")),
         at=at,
         extras=fields.rest(),

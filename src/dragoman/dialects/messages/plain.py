@@ -182,6 +182,7 @@ def _part(block: _Block, at: Path) -> Part:
                 call_id=carrier.original_id(carrier.detach(block.tool_use_id)[0]),
                 parts=parts,
                 is_error=block.is_error or False,
+                error_at=(at, "is_error") if block.is_error else None,
                 cache=_cache(block.cache_control),
                 at=at,
             )

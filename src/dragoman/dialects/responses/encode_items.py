@@ -199,9 +199,7 @@ class ItemsEncoding:
     def _result(self, result: ToolResult) -> Block:
         blocks = [block for part in result.parts for block in self._blocks(part)]
         if result.is_error:
-            # Where callers say it by another key, or deep within the result.
-            key = "is_error" if self.request.dialect not in {"gemini", "converse"} else None
-            self.ledger.add(result.at, key, "said in words", "degraded")
+            self.ledger.add(result.error_at or result.at, None, "said in words", "degraded")
             first = blocks[0] if blocks and blocks[0]["type"] == "input_text" else None
             if first is None:
                 blocks.insert(0, {"type": "input_text", "text": "Error"})
