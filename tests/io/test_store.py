@@ -11,7 +11,7 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -23,7 +23,6 @@ from dragoman.errors import ConfigError, StoreUnavailable
 from dragoman.io.clock import SystemClock
 from dragoman.io.store import Store, store_of
 from dragoman.records import Record
-from tests.postgres import postgres
 
 
 class Clock:
@@ -39,23 +38,11 @@ class Clock:
         return self.at
 
 
-@pytest.fixture(scope="module")
-def postgres_url() -> Iterator[str]:
-    with postgres() as url:
-        yield url
-
-
 @pytest.fixture(params=["sqlite", "memory", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "postgresql":
         return request.getfixturevalue("postgres_url")
     return "sqlite:///:memory:" if request.param == "memory" else f"sqlite:///{tmp_path / 'deep' / 'store.db'}"
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def shared(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """One that several processes can use."""
-    return request.getfixturevalue("postgres_url") if request.param == "postgresql" else f"sqlite:///{tmp_path / 'store.db'}"
 
 
 def on(url: str, talk: Callable[[Store], Coroutine[Any, Any, None]], clock: Clock | None = None) -> None:
@@ -222,9 +209,9 @@ asyncio.run(write(*sys.argv[1:]))
 """
 
 
-def test_two_processes_share_a_store(shared: str) -> None:
+def test_two_processes_share_a_store(shared_store: str) -> None:
     kind = fresh()
-    processes = [subprocess.Popen([sys.executable, "-c", _COUNTER, shared, kind]) for _ in range(2)]
+    processes = [subprocess.Popen([sys.executable, "-c", _COUNTER, shared_store, kind]) for _ in range(2)]
     assert [process.wait(30) for process in processes] == [0, 0]
 
     async def talk(store: Store) -> None:
@@ -232,12 +219,12 @@ def test_two_processes_share_a_store(shared: str) -> None:
         assert found is not None
         assert (found.body, found.version) == (b"80", 80)
 
-    on(shared, talk)
+    on(shared_store, talk)
 
 
-def test_what_was_written_survives_a_process_that_is_killed(shared: str) -> None:
+def test_what_was_written_survives_a_process_that_is_killed(shared_store: str) -> None:
     kind = fresh()
-    with subprocess.Popen([sys.executable, "-c", _WRITER, shared, kind], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen([sys.executable, "-c", _WRITER, shared_store, kind], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         seen = [process.stdout.readline().strip() for _ in range(30)]
         os.kill(process.pid, signal.SIGKILL)
@@ -249,7 +236,7 @@ def test_what_was_written_survives_a_process_that_is_killed(shared: str) -> None
         assert len(found) == len(seen) >= 30
         assert all(one.body == b"x" * 500 for one in found.values())
 
-    on(shared, talk)
+    on(shared_store, talk)
 
 
 # ---------------------------------------------------------------- what it is kept in
