@@ -62,6 +62,27 @@ def test_a_picture_says_how_large_it_is(data: bytes, media_type: str, size: tupl
     assert dimensions(data, media_type) == size
 
 
+@pytest.mark.parametrize(
+    ("data", "media_type", "size"),
+    [
+        (files.WEBP, "image/webp", (10, 20)),
+        (files.WEBP_LOSSLESS, "image/webp", (300, 5)),
+        (files.WEBP_LOSSY, "image/webp", (300, 5)),
+        (files.png(3, 2)[:24], "image/png", (3, 2)),
+        (files.GIF[:10], "image/gif", (2, 3)),
+        (files.JPEG[:29], "image/jpeg", (48, 32)),
+    ],
+)
+def test_a_picture_that_breaks_off_within_its_head_has_no_size(data: bytes, media_type: str, size: tuple[int, int]) -> None:
+    assert dimensions(data, media_type) == size
+    assert [end for end in range(len(data)) if dimensions(data[:end], media_type) is not None] == []
+
+
+@pytest.mark.parametrize("kind", [b"VP8 ", b"VP8L"])
+def test_a_webp_whose_picture_is_none_has_no_size(kind: bytes) -> None:
+    assert dimensions(b"RIFF\x1a\x00\x00\x00WEBP" + kind + b"\x0a\x00\x00\x00" + b"\x01" * 40, "image/webp") is None
+
+
 @given(st.binary(max_size=200))
 def test_base64_in_every_customary_form_becomes_standard_base64(data: bytes) -> None:
     standard = base64.b64encode(data).decode()

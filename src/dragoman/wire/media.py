@@ -162,7 +162,7 @@ def dimensions(data: bytes, media_type: str) -> tuple[int, int] | None:
     try:
         match media_type:
             case "image/png":
-                return struct.unpack(">II", data[16:24])  # type: ignore[return-value]
+                return struct.unpack(">II", data[16:24]) if data[12:16] == b"IHDR" else None  # type: ignore[return-value]
             case "image/gif":
                 return struct.unpack("<HH", data[6:10])  # type: ignore[return-value]
             case "image/jpeg":
@@ -178,7 +178,7 @@ def dimensions(data: bytes, media_type: str) -> tuple[int, int] | None:
 def _jpeg(data: bytes) -> tuple[int, int] | None:
     """From the first frame header (SOF0 to SOF15 but for DHT, JPG and DAC)."""
     at = 2
-    while at + 9 < len(data):
+    while at + 9 <= len(data):
         if data[at] != 0xFF:
             return None
         kind = data[at + 1]
@@ -193,18 +193,18 @@ def _jpeg(data: bytes) -> tuple[int, int] | None:
 
 
 def _webp(data: bytes) -> tuple[int, int] | None:
-    """https://developers.google.com/speed/webp/docs/riff_container"""
-    match data[12:16]:
-        case b"VP8X":
-            return int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
-        case b"VP8L":
-            bits = int.from_bytes(data[21:25], "little")
-            return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-        case b"VP8 ":
-            width, height = struct.unpack("<HH", data[26:30])
-            return width & 0x3FFF, height & 0x3FFF
-        case _:
-            return None
+    """https://developers.google.com/speed/webp/docs/riff_container; of the two ways to code a picture, the first bytes after
+    the chunk's own head: RFC 6386, 9.1, and https://developers.google.com/speed/webp/docs/webp_lossless_bitstream_specification"""
+    kind = data[12:16]
+    if kind == b"VP8X" and len(data) >= 30:
+        return int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
+    if kind == b"VP8L" and len(data) >= 25 and data[20] == 0x2F:
+        bits = int.from_bytes(data[21:25], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if kind == b"VP8 " and len(data) >= 30 and data[23:26] == b"\x9d\x01\x2a":
+        width, height = struct.unpack("<HH", data[26:30])
+        return width & 0x3FFF, height & 0x3FFF
+    return None
 
 
 def inline(url: str) -> tuple[str, str] | None:

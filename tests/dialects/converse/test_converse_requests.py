@@ -18,6 +18,7 @@ from botocore.validate import ParamValidator
 from dragoman.dialects import DIALECTS
 from dragoman.dialects.base import Target
 from dragoman.dialects.converse import CONVERSE
+from dragoman.dialects.converse.formats import document_format, image_format
 from dragoman.dialects.converse.sealed import SEALING
 from dragoman.errors import MalformedBody
 from dragoman.ir.losses import Ledger
@@ -369,6 +370,23 @@ def test_what_is_said_of_thinking_stands_where_the_caller_said_it(fields: Any, l
         body["inferenceConfig"] = {"maxTokens": 500}  # too little to think
     DIALECTS["messages"].encode_request(CONVERSE.decode_request(json.dumps(body).encode()), Target("m", "i", profile), ledger)
     assert [loss.path for loss in ledger.losses] == lost
+
+
+@pytest.mark.parametrize(
+    ("media_type", "image", "document"),
+    [
+        ("image/PJPEG", "jpeg", None),
+        ("image/tiff", None, None),
+        ("application/x-pdf", None, "pdf"),
+        ("text/csv; header=present", None, "csv"),
+        ("application/toml", None, "txt"),
+        ("application/ld+json", None, "txt"),
+        ("application/zip", None, None),
+        ("", None, "pdf"),
+    ],
+)
+def test_a_media_type_has_the_name_that_the_api_gives_it(media_type: str, image: str | None, document: str | None) -> None:
+    assert (image_format(media_type), document_format(media_type)) == (image, document)
 
 
 def test_parameters_find_their_places() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dragoman.wire.media import bare, is_text
+
 IMAGES = frozenset({"png", "jpeg", "gif", "webp"})
 
 DOCUMENTS: dict[str, str] = {
@@ -23,17 +25,13 @@ AUDIO = frozenset(
 
 
 def image_format(media_type: str) -> str | None:
-    name = media_type.partition(";")[0].strip().lower().removeprefix("image/")
-    name = "jpeg" if name == "jpg" else name
+    name = bare(media_type).removeprefix("image/")
     return name if name in IMAGES else None
 
 
 def document_format(media_type: str) -> str | None:
     """Texts of other kinds (JSON, XML, source code) are plain text here."""
-    media = media_type.partition(";")[0].strip().lower()
-    known = _FORMAT_OF.get(media)
-    if known is not None:
-        return known
-    if media.startswith("text/") or media in {"application/json", "application/xml", "application/yaml"}:
-        return "txt"
-    return "pdf" if not media else None
+    media = bare(media_type)
+    if not media:
+        return "pdf"
+    return _FORMAT_OF.get(media) or ("txt" if is_text(media) else None)
