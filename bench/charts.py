@@ -96,7 +96,7 @@ def shown(drawn: Mapping[str, str]) -> str:
 def _bars(results: Results, value: Callable[[Numbers], float | None], text: Callable[[float], str]) -> list[Bar]:
     found: list[Bar] = []
     for entry in results.entries:
-        if entry.group == "feature" or entry.name == BASE:
+        if entry.group != "gateway" or entry.name == BASE:
             continue
         number = value(Numbers(results.turns, entry.name))
         if number is not None and number > 0:

@@ -69,7 +69,7 @@ class Contestant(msgspec.Struct, frozen=True, kw_only=True):
     """Open at once; those that fall behind with a thousand are not asked for more."""
     only: tuple[str, ...] = ()
     """The suites that it is measured in, if not in all that it can answer."""
-    group: Literal["gateway", "feature"] = "gateway"
+    group: Literal["gateway", "feature", "workers"] = "gateway"
     paths: dict[Dialect, str] = {}
     models: dict[Upstream, str] = {}
     headers: Callable[[Upstream, Upstreams], tuple[str, ...]] = _no_headers

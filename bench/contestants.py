@@ -7,13 +7,14 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Set
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from bench import processes
 from bench.contestant import EVERY_WAY, Contestant, Failed, Launch, Running, Upstreams
-from bench.cores import bound
+from bench.cores import allowed, bound
 from bench.exchanges import Dialect, Size, Upstream, body, request, what_is_wrong
 from bench.features import features
 from bench.ours import ours
@@ -33,11 +34,20 @@ def on_uvicorn() -> Contestant:
     return ours("dragoman-asgi", "the same on uvicorn (`--driver asgi`)", ways=EVERY_WAY, driver="asgi")
 
 
+def several(workers: int) -> Contestant:
+    about = f"{workers} worker{'s' if workers > 1 else ''}"
+    return ours(f"workers-{workers}", about, ways=("chat",), workers=workers, only=("workers",))
+
+
+TEAMS = tuple(workers for workers in (1, 2, 4) if workers <= max(2, len(allowed()) - 1))
+"""Numbers of workers: more than two where each can have a core."""
+
 ALL: Mapping[str, Callable[[], Contestant]] = {
     "direct": direct,
     "nginx": nginx.contestant,
     "dragoman": dragoman,
     **features(),
+    **{f"workers-{workers}": partial(several, workers) for workers in TEAMS},
     "dragoman-asgi": on_uvicorn,
     "rolter": rolter.contestant,
     "smg": smg.contestant,
@@ -54,8 +64,8 @@ ALL: Mapping[str, Callable[[], Contestant]] = {
 
 
 @contextmanager
-def running(contestant: Contestant, core: int | None, upstreams: Upstreams) -> Generator[Running]:
-    """The contestant, alone on its core, until the block ends. Raises `Failed`."""
+def running(contestant: Contestant, core: int | Set[int] | None, upstreams: Upstreams) -> Generator[Running]:
+    """The contestant, alone on its core or cores, until the block ends. Raises `Failed`."""
     if contestant.launch is None:
         yield Running(upstreams.chat, 0, 0.0, contestant, upstreams)
         return

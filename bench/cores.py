@@ -1,4 +1,5 @@
-"""Which core does what: the gateway alone on one, the load generator and the upstream together on another."""
+"""Which core does what: the gateway alone on one, the load generator and the upstream together on another. A gateway of several
+workers gets all that are left, or, where that is no more than one, all."""
 
 from __future__ import annotations
 
@@ -13,11 +14,13 @@ import msgspec
 
 
 class Cores(msgspec.Struct, frozen=True):
-    """Numbers of cores; None where processes cannot be bound. `caveat` says what is wrong with the choice, if anything."""
+    """Numbers of cores; None where processes cannot be bound. `many` is for several workers; the load generator may be among
+    them. `caveat` says what is wrong with the choice, if anything."""
 
     gateway: int | None
     load: int | None
     caveat: str = ""
+    many: frozenset[int] | None = None
 
 
 def choose() -> Cores:
@@ -37,12 +40,15 @@ def allowed() -> list[int]:
 def pick(usable: Sequence[int], siblings: Mapping[int, Set[int]]) -> Cores:
     """`siblings`: the logical cores that share a physical one with each."""
     load = usable[0]
+    everything = frozenset(usable)
     if len(usable) == 1:
-        return Cores(load, load, "there is only one core: gateway and load share it, and times say little")
+        return Cores(load, load, "there is only one core: gateway and load share it, and times say little", everything)
     apart = [core for core in usable if core not in siblings[load] and core != load]
+    left = frozenset(apart) if len(apart) > 1 else everything - {load}
+    many = left if len(left) > 1 else everything
     if apart:
-        return Cores(apart[-1], load)
-    return Cores(usable[-1], load, "the two cores are threads of one physical core, and slow each other down")
+        return Cores(apart[-1], load, many=many)
+    return Cores(usable[-1], load, "the two cores are threads of one physical core, and slow each other down", many)
 
 
 def _siblings(core: int) -> frozenset[int]:
@@ -62,13 +68,13 @@ def cores_in(text: str) -> frozenset[int]:
 
 
 @contextmanager
-def bound(core: int | None) -> Generator[None]:
-    """Processes that are started within begin on this core, and so do all of theirs."""
+def bound(core: int | Set[int] | None) -> Generator[None]:
+    """Processes that are started within begin on this core, or on these, and so do all of theirs."""
     if core is None or sys.platform != "linux":
         yield
         return
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core})
+    os.sched_setaffinity(0, {core} if isinstance(core, int) else core)
     try:
         yield
     finally:

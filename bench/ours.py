@@ -21,16 +21,17 @@ def ours(
     ways: tuple[Way, ...],
     driver: Literal["native", "asgi"] = "native",
     change: Callable[[str], str] | None = None,
+    workers: int = 0,
     only: tuple[str, ...] = (),
 ) -> Contestant:
     """`change` makes another configuration of `bench/dragoman.yaml`. What is changed is a row of the
-    features."""
+    features; with `workers`, of the table of several workers."""
 
     def launch(port: int, upstreams: Upstreams, folder: Path) -> Launch:
         config = str(CONFIG) if change is None else written(folder, "dragoman.yaml", change(CONFIG.read_text()))
         command = [sys.executable, "-m", "dragoman", "serve", "--config", config, "--port", str(port), "--no-local"]
         return Launch(
-            [*command, "--driver", driver],
+            [*command, "--driver", driver, *(["--workers", str(workers)] if workers else [])],
             {
                 "BENCH_UPSTREAM": f"http://127.0.0.1:{upstreams.chat}",
                 "BENCH_MESSAGES": f"http://127.0.0.1:{upstreams.messages}",
@@ -47,7 +48,7 @@ def ours(
         version=_with_commit(__version__),
         launch=launch,
         only=only,
-        group="gateway" if change is None else "feature",
+        group="workers" if workers else "gateway" if change is None else "feature",
     )
 
 

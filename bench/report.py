@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from bench.stats import Histogram, median, merged, spread
-from bench.suites import ALL, DIRECTIONS, LATENCIES, Measured
+from bench.suites import ALL, DIRECTIONS, LATENCIES, MANY, Measured
 
 BEGIN = "<!-- measured: begin (written by `make bench ARGS=--write`) -->"
 END = "<!-- measured: end -->"
@@ -36,7 +36,7 @@ class Entry(msgspec.Struct, kw_only=True):
     about: str
     version: str = ""
     missing: str = ""
-    group: Literal["gateway", "feature"] = "gateway"
+    group: Literal["gateway", "feature", "workers"] = "gateway"
 
 
 class Setting(msgspec.Struct, kw_only=True):
@@ -50,6 +50,8 @@ class Setting(msgspec.Struct, kw_only=True):
     rounds: int
     others: float | None = None
     """Cores that were busy with something else."""
+    team: str = ""
+    """Where several workers run: `on 3 cores of their own`."""
     caveats: list[str] = []
 
 
@@ -131,21 +133,24 @@ def report(results: Results) -> str:
     parts += [part for name in names if ALL[name].kind == "held" for part in _held(results, name)]
     if "latency" in asked:
         parts += _latency(results)
-    parts.append(
-        _table(
-            results,
-            [
-                ("memory idle, MB", lambda numbers, _: _plain(numbers.about("memory_idle"), 0)),
-                ("after load, MB", lambda numbers, _: _plain(numbers.about("memory_after"), 0)),
-                ("start to first answer, s", lambda numbers, _: _plain(numbers.about("started"), 2)),
-                ("rounds", lambda numbers, _: str(numbers.rounds)),
-            ],
-            skip={BASE},
-        )
-    )
+    if any(
+        entry.group == "gateway" for entry in results.entries if any(turn.contestant == entry.name for turn in results.turns)
+    ):
+        parts.append(_processes(results))
+    parts += _workers(results)
     parts += _features(results, names)
     parts.append(_remarks(results))
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _processes(results: Results) -> str:
+    columns: list[tuple[str, Cell]] = [
+        ("memory idle, MB", lambda numbers, _: _plain(numbers.about("memory_idle"), 0)),
+        ("after load, MB", lambda numbers, _: _plain(numbers.about("memory_after"), 0)),
+        ("start to first answer, s", lambda numbers, _: _plain(numbers.about("started"), 2)),
+        ("rounds", lambda numbers, _: str(numbers.rounds)),
+    ]
+    return _table(results, columns, skip={BASE})
 
 
 def _held(results: Results, name: str) -> list[str]:
@@ -186,6 +191,21 @@ def _latency(results: Results) -> list[str]:
     return [said, _table(results, columns)]
 
 
+def _workers(results: Results) -> list[str]:
+    teams = [(entry, Numbers(results.turns, entry.name)) for entry in results.entries if entry.group == "workers"]
+    lines = [["", "requests a second", "CPU us per request", "CPU time of each process", "memory idle, MB"], ["---"] * 5]
+    for entry, numbers in teams:
+        used = numbers.middle("workers", "cpu_us")
+        if used is None:
+            continue
+        shares = " + ".join(_percent(share, 0) for share in numbers.of("workers")[0].shares if share >= _WORTH)
+        each = [_plain(numbers.middle("workers", "per_second"), 0), _microseconds(used) + _marked(numbers, "workers")]
+        lines.append([entry.about, *each, shares or "100%", _plain(numbers.about("memory_idle"), 0)])
+    if len(lines) == _HEADINGS:
+        return []
+    return [f"Several workers, Chat JSON over {MANY} connections, {results.setting.team}:", _rows(lines)]
+
+
 def _features(results: Results, names: Iterable[str]) -> list[str]:
     rows = [entry for entry in results.entries if entry.group == "feature"]
     measured = [name for name in names if any(Numbers(results.turns, entry.name).of(name) for entry in rows)]
@@ -217,6 +237,10 @@ def _by_round(results: Results, name: str, suite: str) -> list[float | None]:
     return [found.get(number) for number in range(1, results.setting.rounds + 1)]
 
 
+_WORTH = 0.005
+"""A process that has used less has done nothing: the supervisor."""
+_HEADINGS = 2
+
 Cell = Callable[[Numbers, Numbers], str]
 """Makes a cell of a contestant's numbers and of those without a gateway."""
 
@@ -226,7 +250,7 @@ def _table(results: Results, columns: Sequence[tuple[str, Cell]], *, skip: Itera
     rows = [["", *(title for title, _ in columns)], ["---"] * (len(columns) + 1)]
     base = Numbers(results.turns, BASE)
     for entry in results.entries:
-        if entry.name in skip or entry.group == "feature":
+        if entry.name in skip or entry.group != "gateway":
             continue
         if entry.missing:
             if not filled:

@@ -15,7 +15,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
@@ -125,7 +125,8 @@ def run(options: argparse.Namespace) -> Results:
                     skipped.add(contestant.name)
                     continue
                 start = time.monotonic()
-                turns.append(_turn(bench, contestant, mine, number, place.gateway, upstreams))
+                core = place.many if contestant.group == "workers" else place.gateway
+                turns.append(_turn(bench, contestant, mine, number, core, upstreams))
                 took[contestant.name] = time.monotonic() - start
     caveats = [f"{place.caveat[:1].upper()}{place.caveat[1:]}."] if place.caveat else []
     if skipped:
@@ -138,9 +139,20 @@ def run(options: argparse.Namespace) -> Results:
         seconds=options.seconds,
         rounds=options.rounds,
         others=others.share(),
+        team=_team(place),
         caveats=caveats,
     )
     return Results(setting=setting, entries=[_entry(contestant) for contestant in everybody], turns=turns)
+
+
+def _team(place: cores.Cores) -> str:
+    """Where several workers run."""
+    if place.many is None:
+        return "on all cores, where the load generator and the upstream are too"
+    on = f"on {len(place.many)} core{'s' if len(place.many) > 1 else ''}"
+    return (
+        f"{on}, one of which the load generator and the upstream use too" if place.load in place.many else f"{on} of their own"
+    )
 
 
 def _names(said: str | None, known: list[str], kind: str) -> list[str]:
@@ -170,7 +182,9 @@ def _turn_seconds(mine: list[Suite], seconds: float) -> float:
     return _STARTING + sum(suites.expected_seconds(suite, seconds) for suite in mine)
 
 
-def _turn(bench: Bench, contestant: Contestant, mine: list[Suite], number: int, core: int | None, upstreams: Upstreams) -> Turn:
+def _turn(
+    bench: Bench, contestant: Contestant, mine: list[Suite], number: int, core: int | Set[int] | None, upstreams: Upstreams
+) -> Turn:
     turn = Turn(contestant=contestant.name, round=number)
     held = [suite for suite in mine if suite.kind == "held"]
     together = [suite for suite in mine if suite.kind != "held"]
@@ -181,7 +195,9 @@ def _turn(bench: Bench, contestant: Contestant, mine: list[Suite], number: int, 
     return turn
 
 
-def _lot(bench: Bench, contestant: Contestant, lot: list[Suite], turn: Turn, core: int | None, upstreams: Upstreams) -> None:
+def _lot(
+    bench: Bench, contestant: Contestant, lot: list[Suite], turn: Turn, core: int | Set[int] | None, upstreams: Upstreams
+) -> None:
     """Some suites over one process."""
     try:
         with contestants.running(contestant, core, upstreams) as running:
@@ -208,9 +224,9 @@ def _wrong(turn: Turn, sentence: str) -> None:
 
 def _say(number: int, contestant: Contestant, suite: Suite, measured: suites.Measured) -> None:
     figures = {
-        "us": measured.cpu_us if suite.kind == "load" else measured.event_us,
+        "us": measured.cpu_us if suite.kind in {"load", "workers"} else measured.event_us,
         "kB": measured.stream_kb,
-        "/s": measured.per_second if suite.kind == "load" else None,
+        "/s": measured.per_second if suite.kind in {"load", "workers"} else None,
         "busy": measured.busy,
         "failed": measured.failed or None,
     }

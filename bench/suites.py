@@ -3,6 +3,7 @@
 load      32 connections, each with its next request as soon as it has its answer: CPU time per request
 paced     50 streams at once, 100 events each, 10 ms apart: CPU time per event, and how late each event is
 held      1,000 or 5,000 streams at once, 10,000 events a second in all: what arrives, how late, and memory per open stream
+workers   256 connections that do not pause, over 1, 2 and 4 workers: requests a second, and how the kernel shares them out
 latency   one request at a time over 1 connection, a few a second over 10, and 32 that do not pause: what a caller waits longer
 """
 
@@ -22,6 +23,8 @@ from bench.generator import Load, Outcome, Tools
 
 EVENTS = 100
 CONNECTIONS = 32
+MANY = 256
+"""Connections that several workers have between them: so many that chance spreads them evenly."""
 STREAMS = 50
 PACE = 10
 SHORT = 10
@@ -43,7 +46,7 @@ class Suite(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     title: str
     way: Way
-    kind: Literal["load", "paced", "held", "latency"]
+    kind: Literal["load", "paced", "held", "latency", "workers"]
     size: Size = "small"
     events: int = 0
     streams: int = 0
@@ -90,6 +93,7 @@ ALL: dict[str, Suite] = {
         _held(1_000, "chat", "streams-1000", "1,000 Chat streams"),
         _held(5_000, "chat", "streams-5000", "5,000 Chat streams"),
         _held(5_000, "messages>chat", "translated-5000", "5,000 streams, Messages to Chat"),
+        Suite(name="workers", title="Chat JSON, several workers", way="chat", kind="workers"),
         Suite(name="latency", title="Chat, latency", way="chat", kind="latency", core=True),
     )
 }
@@ -99,9 +103,9 @@ DIRECTIONS = ("losses", "chat-messages", "chat-messages-burst", "responses", "re
 
 class Measured(msgspec.Struct, kw_only=True, omit_defaults=True):
     """One suite, one contestant, one round. `cpu_us`: microseconds of CPU in the contestant's processes, per request;
-    `event_us` per event; `busy`: share of its core that it used. `stream_kb`: resident memory for each open stream, in kB;
-    `delivered`: share of the events asked for that arrived. Histograms are pairs of bucket and count, of nanoseconds;
-    their names say what and over how many connections."""
+    `event_us` per event; `busy`: share of its core that it used; `shares`: of the CPU time, what each of several processes has
+    used, most first. `stream_kb`: resident memory for each open stream, in kB; `delivered`: share of the events asked for that
+    arrived. Histograms are pairs of bucket and count, of nanoseconds; their names say what and over how many connections."""
 
     requests: int = 0
     cpu_us: float | None = None
@@ -110,6 +114,7 @@ class Measured(msgspec.Struct, kw_only=True, omit_defaults=True):
     busy: float | None = None
     stream_kb: float | None = None
     delivered: float | None = None
+    shares: list[float] = []
     failed: int = 0
     complaint: str = ""
     histograms: dict[str, list[tuple[int, int]]] = {}
@@ -135,6 +140,8 @@ class Bench(msgspec.Struct, frozen=True):
 
 def measures(suite: Suite, contestant: Contestant) -> bool:
     """Whether the contestant can answer it. Without a gateway there is nothing but latency."""
+    if (suite.kind == "workers") != (contestant.group == "workers"):
+        return False
     if suite.way not in contestant.ways or (contestant.only and suite.name not in contestant.only):
         return False
     if contestant.launch is None:
@@ -145,7 +152,7 @@ def measures(suite: Suite, contestant: Contestant) -> bool:
 def expected_seconds(suite: Suite, seconds: float) -> float:
     """About how long it takes with a gateway that keeps up."""
     match suite.kind:
-        case "load":
+        case "load" | "workers":
             return _WARM_UP + seconds + 0.1
         case "paced":
             return 1.7
@@ -162,7 +169,7 @@ def measure(bench: Bench, suite: Suite, running: Running) -> Measured:
     if wrong:
         raise Failed(wrong)
     match suite.kind:
-        case "load":
+        case "load" | "workers":
             return _measure_load(bench, suite, running)
         case "paced":
             return _measure_paced(bench, suite, running)
@@ -173,8 +180,9 @@ def measure(bench: Bench, suite: Suite, running: Running) -> Measured:
 
 
 def _measure_load(bench: Bench, suite: Suite, running: Running) -> Measured:
-    bench.load(suite, running, Load(connections=CONNECTIONS, seconds=_WARM_UP, marks=suite.marks), events=suite.events)
-    load = Load(connections=CONNECTIONS, seconds=bench.seconds, marks=suite.marks)
+    connections = MANY if suite.kind == "workers" else CONNECTIONS
+    bench.load(suite, running, Load(connections=connections, seconds=_WARM_UP, marks=suite.marks), events=suite.events)
+    load = Load(connections=connections, seconds=bench.seconds, marks=suite.marks)
     spent = _Spent(running.pid)
     outcome = bench.load(suite, running, load, events=suite.events)
     return spent.over(outcome, events=suite.events)
@@ -235,7 +243,9 @@ class _Spent:
         self._before = processes.cpu_ns(processes.tree(pid))
 
     def over(self, outcome: Outcome, *, events: int) -> Measured:
-        used = processes.used_between(self._before, processes.cpu_ns(processes.tree(self._pid)))
+        after = processes.cpu_ns(processes.tree(self._pid))
+        used = processes.used_between(self._before, after)
+        each = sorted((processes.used_between(self._before, {pid: spent}) / used for pid, spent in after.items()), reverse=True)
         right = outcome.answered
         return Measured(
             requests=right,
@@ -243,6 +253,7 @@ class _Spent:
             event_us=used / 1e3 / (right * events) if right and events else None,
             per_second=right / outcome.seconds,
             busy=used / 1e9 / outcome.seconds,
+            shares=each if len(each) > 1 else [],
             failed=outcome.failed,
             complaint=outcome.complaint,
         )

@@ -101,6 +101,21 @@ def test_gateway_and_load_get_cores_of_their_own() -> None:
     assert (picked.gateway, picked.load, picked.caveat) == (1, 0, "")
 
 
+@pytest.mark.parametrize(
+    ("usable", "pairs", "many"),
+    [
+        ([0, 1], {0: {0}, 1: {1}}, {0, 1}),
+        ([0, 1, 2, 3], {0: {0}, 1: {1}, 2: {2}, 3: {3}}, {1, 2, 3}),
+        ([0, 1, 2, 3, 4, 5], {0: {0, 1}, 1: {0, 1}, 2: {2, 3}, 3: {2, 3}, 4: {4, 5}, 5: {4, 5}}, {2, 3, 4, 5}),
+        ([0], {0: {0}}, {0}),
+    ],
+)
+def test_several_workers_get_the_cores_that_are_left_or_where_that_is_one_all(
+    usable: list[int], pairs: dict[int, set[int]], many: set[int]
+) -> None:
+    assert cores.pick(usable, pairs).many == many
+
+
 def test_threads_of_one_physical_core_are_avoided() -> None:
     pairs = {0: {0, 2}, 1: {1, 3}, 2: {0, 2}, 3: {1, 3}}
     picked = cores.pick([0, 2, 3], pairs)

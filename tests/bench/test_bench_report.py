@@ -164,3 +164,17 @@ def test_a_busy_machine_is_told_first_of_all() -> None:
     assert "was not quiet" not in report(found)
     found.setting.others = 1.2
     assert "**The machine was not quiet: other programs kept 1.2 cores busy." in report(found).split("CPU time")[0]
+
+
+def test_several_workers_have_a_table_with_the_share_of_each() -> None:
+    entries = [Entry(name=f"workers-{count}", about=f"{count} workers", group="workers") for count in (1, 2)]
+    text = report(
+        results(
+            turn("workers-1", 1, workers=Measured(cpu_us=50.0, per_second=9_000)),
+            turn("workers-2", 1, workers=Measured(cpu_us=51.0, per_second=18_000, shares=[0.52, 0.479, 0.001])),
+            entries=entries,
+        )
+    )
+    assert row(text, "1 workers") == ["| 1 workers | 9,000 | 50.0 | 100% | 30 |"]
+    assert row(text, "2 workers") == ["| 2 workers | 18,000 | 51.0 | 52% + 48% | 30 |"]
+    assert "start to first answer" not in text

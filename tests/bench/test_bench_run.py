@@ -76,6 +76,17 @@ def test_a_gateway_is_measured_as_users_start_it_and_gone_afterwards(capsys: pyt
     assert f"{CONFIG}" not in told.stdout
 
 
+def test_several_workers_share_the_work(capsys: pytest.CaptureFixture[str]) -> None:
+    results = run.run(run.arguments(options("--only", "workers-2", "--suites", "workers")))
+    capsys.readouterr()
+    measured = next(turn for turn in results.turns if turn.contestant == "workers-2").measured["workers"]
+    assert (measured.failed, measured.complaint) == (0, "")
+    assert len(measured.shares) == 3  # the supervisor is one of them
+    assert measured.shares[1] > 0.2
+    assert measured.shares[2] < 0.05
+    assert "| 2 workers |" in report(results)
+
+
 def test_no_turn_begins_that_would_not_fit_into_the_time(capsys: pytest.CaptureFixture[str]) -> None:
     results = run.run(run.arguments(options("--only", "dragoman", "--suites", "chat", "--limit", "0.1")))
     capsys.readouterr()
