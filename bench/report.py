@@ -133,9 +133,8 @@ def report(results: Results) -> str:
     parts += [part for name in names if ALL[name].kind == "held" for part in _held(results, name)]
     if "latency" in asked:
         parts += _latency(results)
-    if any(
-        entry.group == "gateway" for entry in results.entries if any(turn.contestant == entry.name for turn in results.turns)
-    ):
+    had = {turn.contestant for turn in results.turns}
+    if any(entry.group == "gateway" and entry.name in had for entry in results.entries):
         parts.append(_processes(results))
     parts += _workers(results)
     parts += _features(results, names)
