@@ -293,6 +293,9 @@ class Gateway:
             return
         if inbound.method in _NEVER_PASSED:
             raise UnknownRoute(f"{inbound.method} is not passed on to providers", status=405)
+        if self.site.stored is not None:
+            asked, most = inbound, self.site.max_body
+            inbound, out = await self.site.stored.passing(target, asked, caller, out, lambda: _unpacked(asked, most).body)
         # As it stood on the wire, behind the provider's name.
         rest = inbound.raw_path[1:].partition(b"/")[2].decode("latin-1")
         clock = self.core.clock

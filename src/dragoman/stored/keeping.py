@@ -4,12 +4,17 @@ goes on from        goes to                                          kept
 nothing             any endpoint                                     there, if it went verbatim to who keeps answers; else here
 an answer here      any endpoint, with the whole conversation        here
 an answer there     its provider, verbatim                           there
-an unknown answer   who keeps answers, where the gateway has no keys there
-                    and so no callers to be told apart; else nowhere
+an unknown answer   who keeps answers, where its key is the caller's there
+                    own or the gateway has none, and so no callers
+                    to be told apart; else nowhere
 a `conversation`    who keeps answers, verbatim                      there
+
+What is known to be another caller's (`whose.py`) is not there at all.
 """
 
 from __future__ import annotations
+
+from collections.abc import Collection, Sequence
 
 import msgspec
 
@@ -21,7 +26,7 @@ from dragoman.flow.envelope import Caller, brings_own
 from dragoman.ir.losses import Ledger
 from dragoman.ir.request import Request
 from dragoman.route.target import Endpoint
-from dragoman.stored.shelf import Entry, Found, Shelf, not_found, owner_of
+from dragoman.stored.shelf import Entry, Found, Shelf, no_conversation, no_item, not_found, owner_of
 from dragoman.wire.http import Inbound
 
 DIALECT = "responses"
@@ -56,7 +61,10 @@ class Keeping:
         self.issuers: list[str] = []
         self.kept = False
         """Whether its answer has been kept."""
+        self.conversation = forms.conversation_of(asked.conversation)
         self._original = call.inbound
+        self._named: Collection[str] = ()
+        """The ids of the caller's items that are kept here."""
         self._own = 0
         self._told: Request | None = None
 
@@ -65,6 +73,7 @@ class Keeping:
     async def prepare(self) -> None:
         """Look up what the request goes on from. Raises what stands in the way of it."""
         asked = self.asked
+        leaning = asked.leaning()
         if asked.conversation is not None:
             self.there_only = True
             self.nowhere = RequestError(
@@ -73,10 +82,14 @@ class Keeping:
                 param="conversation",
                 code="unsupported_parameter",
             )
+            if self.shelf is None and self.conversation and self.shared():
+                raise _tells_nobody_apart("conversation")
         elif asked.previous_response_id:
             await self._go_on(asked.previous_response_id)
-        elif asked.leaning():
+        elif leaning:
             await self._refer()
+        if (leaning or self.conversation) and self.shelf is not None and self.shared():
+            await self._only_own(self.shelf, [one for one in leaning if one not in self._named])
         if asked.store is True and self.shelf is None and not self.there_only and self.pinned is None:
             self.there_only = True
             self.nowhere = _keeps_nothing("store")
@@ -88,7 +101,7 @@ class Keeping:
             self.nowhere = (
                 not_found(previous, previous=True) if self.shelf is not None else _keeps_nothing("previous_response_id")
             )
-            if self.caller.name:
+            if self.shared() and not (self.shelf is not None and await self.shelf.whose.owns(self.caller.name, previous)):
                 # It may be another caller's, which its provider cannot tell: all of them come with one key.
                 raise self.nowhere
             return
@@ -112,6 +125,27 @@ class Keeping:
         self.previous, self.owner = context.ids, found.owner
         await self._whole(context.items, context.issuers)
 
+    def shared(self) -> bool:
+        """Whether this may go to a provider that keeps things and is asked with one key for several callers."""
+        return bool(self.caller.name) and any(keeps(one) and self._shares(one) for one in self.call.route().endpoints)
+
+    def _shares(self, endpoint: Endpoint) -> bool:
+        return bool(self.caller.name) and not brings_own(endpoint, self.caller)
+
+    async def _only_own(self, shelf: Shelf, leaning: list[str]) -> None:
+        """Raises what is said of what is another's, as if it were not there."""
+        conversations = [self.conversation] if self.conversation else []
+        foreign = await shelf.whose.foreign(self.caller.name, [*conversations, *leaning])
+        if foreign is not None:
+            raise no_conversation(foreign) if foreign in conversations else no_item(foreign)
+
+    async def claim(self) -> None:
+        """From now on the conversation is this caller's, if nobody had it. Raises what is said of another's."""
+        if not self.conversation or self.shelf is None or not self.shared():
+            return
+        if not await self.shelf.whose.claim(self.caller.name, self.conversation):
+            raise no_conversation(self.conversation)
+
     async def _refer(self) -> None:
         """Items that the caller only names: here whole, or there."""
         if forms.references(forms.own_items(self._original.body)):
@@ -123,8 +157,9 @@ class Keeping:
         named = forms.references(own)
         known = await self.shelf.items(self.caller, named) if named and self.shelf is not None else {}
         missing = next((one for one in named if one not in known), None)
+        self._named = known.keys()
         if missing is not None:
-            unknown = RequestError(f"Item with id '{missing[:80]}' not found.", status=404, param="input")
+            unknown = no_item(missing)
             if items or known:
                 raise unknown
             self.there_only, self.nowhere = True, unknown
@@ -226,9 +261,25 @@ class Keeping:
         spoken = endpoint is not None and DIALECT in endpoint.urls
         return owner_of(self.caller, own_key=spoken and endpoint is not None and brings_own(endpoint, self.caller))
 
-    async def keep(self, own_id: str, response: bytes) -> None:
-        """`response` empty: the provider keeps it. Raises `StoreUnavailable` where the caller counts on its being kept here."""
+    @property
+    def noted(self) -> bool:
+        """Whether it is to be remembered whose the answer is and what stands in it, at the provider that keeps it."""
+        endpoint = self.call.endpoint
+        return self.shelf is not None and endpoint is not None and self._shares(endpoint) and self.there()
+
+    async def note(self, made: Sequence[str]) -> None:
+        """Remember that the provider has made these for this caller."""
+        if self.shelf is not None and self.noted:
+            await self.shelf.note(self.caller.name, made)
+
+    async def keep(self, own_id: str, response: bytes, made: Sequence[str] = ()) -> None:
+        """`response` empty: the provider keeps it, and has `made` these items. Raises `StoreUnavailable` where the caller
+        counts on its being kept here."""
         assert self.shelf is not None
+        if not self.wanted:
+            # In a conversation it is kept all the same.
+            await self.note([own_id, *made])
+            return
         endpoint = self.call.endpoint
         owner = self.owner if self.owner is not None else self.owner_at(endpoint)
         if response or endpoint is None:
@@ -236,13 +287,23 @@ class Keeping:
         else:
             entry = Entry(held="there", provider=endpoint.provider, model=self.call.model, key=endpoint.key)
         try:
-            await self.shelf.keep(owner, own_id, entry)
+            beside = await self.shelf.whose.made(self.caller.name, [own_id, *made]) if not response and self.noted else []
+            await self.shelf.keep(owner, own_id, entry, beside)
             self.kept = True
         except StoreUnavailable as error:
             if response and (self.asked.store or self.asked.background or self.asked.previous_response_id):
                 raise
             # Whoever does not ask for it can do without it.
             self.shelf.complain(error)
+
+
+def _tells_nobody_apart(param: str) -> RequestError:
+    return RequestError(
+        f"{param}: this gateway remembers nothing (store.enabled is false), so it cannot tell whose it is at a provider that "
+        "it asks with one key for all; send the conversation whole, or with a key of that provider of your own",
+        param=param,
+        code="unsupported_parameter",
+    )
 
 
 def _keeps_nothing(param: str) -> RequestError:

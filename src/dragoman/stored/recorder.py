@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from dragoman.dialects.responses.keeping import ending, failed_event, id_of, id_within, sound
+from dragoman.dialects.responses.keeping import ending, failed_event, id_of, id_within, ids_of, output_of, sound
 from dragoman.errors import DragomanError
 from dragoman.flow.call import Call
 from dragoman.stored.keeping import Keeping
@@ -15,7 +15,6 @@ from dragoman.wire.sse import SseParser, one_by_one
 
 LARGEST = 512 * 1024 * 1024
 """Bytes of one event. What is passed on untouched is not refused for its size here."""
-_LAST = (b"response.completed", b"response.incomplete", b"response.failed")
 
 
 class Recorder:
@@ -29,7 +28,8 @@ class Recorder:
         self._shop = shop
         self._head: tuple[int, RawHeaders] | None = None
         self._parser: SseParser | None = None
-        self._writing: Running | None = None
+        self._named = False
+        self._writing: list[Running] = []
         self._over = False
 
     def bound(self, seconds: float) -> None:
@@ -74,11 +74,17 @@ class Recorder:
         status, headers = head
         if own_id:
             try:
-                await self._keeping.keep(own_id, b"" if self._keeping.there() else kept)
+                await self._keep_whole(own_id, kept)
             except DragomanError as error:
                 status, headers, body = self._refusal(error)
         await self._out.start(status, headers)
         await self._out.finish(body)
+
+    async def _keep_whole(self, own_id: str, kept: bytes) -> None:
+        if not self._keeping.there():
+            await self._keeping.keep(own_id, kept)
+        else:
+            await self._keeping.keep(own_id, b"", ids_of(output_of(kept)) if self._keeping.noted else [])
 
     def _refusal(self, error: DragomanError) -> tuple[int, RawHeaders, bytes]:
         call = self._call
@@ -90,16 +96,12 @@ class Recorder:
 
     async def _read(self, data: bytes) -> bytes | None:
         """Look at what is about to go out, and keep what is to be kept; what to tell the caller instead, if that fails."""
-        if self._writing is not None and any(last in data for last in _LAST):
-            await self._written()
         if self._parser is None or not data:
             return None
         if self._keeping.there():
-            own_id = next((found for frame in self._parser.feed(data) if (found := id_within(frame))), "")
-            if own_id:
-                self._parser = None
-                self._writing = self._shop.start(self._keeping.keep(own_id, b""))
-                return await self._read(data)
+            # Whole events come, and these alone tell of the whole answer.
+            if b'"response"' in data:
+                await self._read_there(data)
             return None
         for frame in self._parser.feed(data):
             response = ending(frame)
@@ -115,10 +117,24 @@ class Recorder:
             break
         return None
 
+    async def _read_there(self, data: bytes) -> None:
+        parser = SseParser(LARGEST)
+        for frame in [*parser.feed(data), *parser.end()]:
+            if not self._named and (own_id := id_within(frame)):
+                self._named = True
+                self._writing.append(self._shop.start(self._keeping.keep(own_id, b"")))
+            response = ending(frame)
+            if response is None:
+                continue
+            await self._written()
+            if self._keeping.noted and (made := ids_of(output_of(response))):
+                # Written while the caller has the last event already, and not yet the end of its answer: nobody else can
+                # know these ids before.
+                self._writing.append(self._shop.start(self._keeping.note(made)))
+
     async def _written(self) -> None:
-        if self._writing is not None:
-            running, self._writing = self._writing, None
-            await self._shop.join(running)
+        while self._writing:
+            await self._shop.join(self._writing.pop())
 
 
 def _before_the_end(data: bytes) -> bytes:

@@ -23,16 +23,19 @@ from dragoman.dialects.responses import keeping as forms
 from dragoman.dialects.responses.keeping import Asked
 from dragoman.errors import DragomanError, RequestError
 from dragoman.flow.call import Call, Core
+from dragoman.flow.envelope import Caller
 from dragoman.pipeline import Work, infer
 from dragoman.records import Records
-from dragoman.route.target import Endpoint
+from dragoman.route.target import Endpoint, PassThrough
 from dragoman.stored.compact import compact
 from dragoman.stored.jobs import Job
 from dragoman.stored.keeping import DIALECT, Keeping, keeps
+from dragoman.stored.passing import Reader, passing
 from dragoman.stored.recorder import Recorder
 from dragoman.stored.shelf import Found, Shelf, not_found
 from dragoman.stored.there import hand_on
 from dragoman.stored.workshop import Workshop
+from dragoman.wire.http import Inbound, Outbound
 
 log = logging.getLogger("dragoman.stored")
 
@@ -91,10 +94,11 @@ class Stored:
         if keeping is None:
             await infer(call)
             return
+        await keeping.claim()
         if keeping.asked.background is True and not self._runs_there(call, keeping):
             await self._background(call, keeping)
             return
-        if keeping.wanted:
+        if keeping.wanted or (keeping.conversation and keeping.shelf is not None):
             call.answer.through(lambda out: Recorder(out, call, keeping, self._shop))
         await infer(call)
 
@@ -282,8 +286,20 @@ class Stored:
 
     # ------------------------------------------------------------ answers there
 
+    async def passing(
+        self, target: PassThrough, inbound: Inbound, caller: Caller, out: Outbound, read: Callable[[], bytes]
+    ) -> tuple[Inbound, Outbound]:
+        """A native pass-through, as it may go on, and the way of its answer (`passing.py`)."""
+        return (
+            (inbound, out) if self._shelf is None else await passing(self._shelf, target, inbound, caller, out=out, read=read)
+        )
+
     async def _ask_there(self, call: Call, found: Found, method: str, suffix: str) -> None:
         """Hand on what the provider says that keeps it. Raises its refusals."""
+        shelf, name = self._shelf, call.report.caller.name
+        if method == "GET" and shelf is not None and name and found.owner == name:
+            # Of an answer that was made in the background its items are told here first, and those of its input only here.
+            call.answer.through(lambda out: Reader(out, partial(shelf.note, name)))
         await hand_on(call, self._endpoint(call, found), method, f"/{found.id}{suffix}")
 
     def _endpoint(self, call: Call, found: Found) -> Endpoint:

@@ -13,6 +13,7 @@ from dragoman.dialects.responses.keeping import Items, ids_of, output_of
 from dragoman.errors import RequestError, StoreUnavailable
 from dragoman.flow.envelope import Caller
 from dragoman.records import Record, Records
+from dragoman.stored.whose import Whose
 from dragoman.wire.http import Clock
 
 log = logging.getLogger("dragoman.stored")
@@ -81,6 +82,8 @@ class Shelf:
         self.records = records
         self.clock = clock
         self.ttl = ttl
+        self.whose = Whose(records, clock, ttl)
+        """Of what providers keep."""
         self._complained = -_QUIET
 
     def complain(self, error: StoreUnavailable) -> None:
@@ -88,6 +91,13 @@ class Shelf:
         if self.clock.now() - self._complained >= _QUIET:
             self._complained = self.clock.now()
             log.warning("answers are not kept: %s", error.message)
+
+    async def note(self, name: str, ids: Sequence[str], conversations: Sequence[str] = ()) -> None:
+        """Remember that a provider has made these for this caller, if that can be."""
+        try:
+            await self.whose.note(name, ids, conversations)
+        except StoreUnavailable as error:
+            self.complain(error)
 
     async def read(self, owner: str, own_id: str) -> Found | None:
         record = await self.records.get("response", owner, own_id)
@@ -135,15 +145,15 @@ class Shelf:
                             found[one] = (item, entry.issuer)
         return found
 
-    async def keep(self, owner: str, own_id: str, entry: Entry) -> None:
-        """Durable when it returns; and what it goes on from lives as long as it does."""
+    async def keep(self, owner: str, own_id: str, entry: Entry, beside: Sequence[Record] = ()) -> None:
+        """Durable when it returns, with what stands `beside` it; and what it goes on from lives as long as it does."""
         now = self.clock.time()
         expires = now + self.ttl
 
         def record(kind: str, key: str, body: bytes) -> Record:
             return Record(kind=kind, id=key, owner=owner, body=body, created=now, expires=expires)
 
-        records = [record("response", own_id, _encode(entry))]
+        records = [record("response", own_id, _encode(entry)), *beside]
         if entry.held == "here":
             records += [record("item", one, own_id.encode()) for one in ids_of(output_of(bytes(entry.response)))]
         if entry.previous:
@@ -202,3 +212,11 @@ def not_found(own_id: str, *, previous: bool = False, follower: str = "") -> Req
     else:
         return RequestError(f"Response with id '{shown}' not found.", status=404, code="response_not_found")
     return RequestError(message, code="previous_response_not_found", param="previous_response_id")
+
+
+def no_conversation(own_id: str) -> RequestError:
+    return RequestError(f"Conversation with id '{own_id[:80]}' not found.", status=404, param="conversation")
+
+
+def no_item(own_id: str) -> RequestError:
+    return RequestError(f"Item with id '{own_id[:80]}' not found.", status=404, param="input")

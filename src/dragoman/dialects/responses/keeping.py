@@ -148,6 +148,38 @@ def _item_of(native: Block) -> Item:
     return item
 
 
+class Leant(msgspec.Struct):
+    """What a request leans on of what its provider keeps: ids of responses and items, and a conversation's."""
+
+    ids: list[str] = []
+    conversation: str | None = None
+
+
+def leant_on(body: bytes) -> Leant:
+    """Of a body to any path about responses or conversations, read as its provider might. Raises `MalformedBody`."""
+    try:
+        native = loads(body)
+    except ValueError as error:
+        raise MalformedBody(f"The request body is not valid JSON: {error}") from None
+    if not isinstance(native, dict):
+        raise MalformedBody("The request body is not a JSON object")
+    fields = cast("Block", native)
+    previous = fields.get("previous_response_id")
+    ids = [previous] if isinstance(previous, str) and previous else []
+    for key in ("input", "items"):
+        given = fields.get(key)
+        objects = cast("list[Any]", given) if isinstance(given, list) else []
+        items = [_item_of(cast("Block", one)) for one in objects if isinstance(one, dict)]
+        ids += [item.id for item in items if item.id is not None and item.leans]
+    return Leant(ids, conversation_of(fields.get("conversation")))
+
+
+def conversation_of(said: Any) -> str | None:
+    """The id in the parameter `conversation`: the parameter itself, or a member of it."""
+    found = cast("Block", said).get("id") if isinstance(said, dict) else said
+    return found if isinstance(found, str) and found else None
+
+
 # ---------------------------------------------------------------- requests
 
 
@@ -256,6 +288,38 @@ def failed_event(frame: Frame, error: DragomanError) -> bytes:
     response = {**event["response"], "status": "failed", "error": failure(error)}
     told = {"type": "response.failed", "sequence_number": event.get("sequence_number", 0), "response": response}
     return b"event: response.failed\ndata: %b\n\n" % _encode(told)
+
+
+class _Given(msgspec.Struct):
+    """An answer of any path about responses or conversations."""
+
+    id: Any = None
+    object: Any = None
+    output: Any = None
+    data: Any = None
+
+
+_given = msgspec.json.Decoder(_Given)
+
+
+def given(answer: bytes) -> tuple[list[str], list[str]]:
+    """The ids that an answer gives: those of a response and of items, and those of conversations."""
+    found: _Given | None = _read(_given, sound(answer))
+    if found is None:
+        return [], []
+    own = [found.id] if isinstance(found.id, str) and found.id else []
+    if found.object == "conversation":
+        return [], own
+    for listed in (found.output, found.data):
+        objects = cast("list[Any]", listed) if isinstance(listed, list) else []
+        own += [name for one in objects if isinstance(one, dict) and isinstance(name := cast("Block", one).get("id"), str)]
+    return own, []
+
+
+def given_in(frame: Frame) -> list[str]:
+    """The same of an event about a whole answer."""
+    event = _read(_event, sound(frame.data)) if b'"response"' in frame.data else None
+    return given(bytes(event.response))[0] if event is not None else []
 
 
 def id_within(frame: Frame) -> str:

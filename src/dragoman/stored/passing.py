@@ -1,0 +1,115 @@
+"""Responses and conversations in a native pass-through, which is not read but for this: whose the ids in it are, and which ids
+its answer gives (`whose.py`)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
+
+import msgspec
+
+from dragoman.dialects.responses import keeping as forms
+from dragoman.errors import RequestError
+from dragoman.flow.envelope import Caller, brings_own
+from dragoman.route.target import PassThrough
+from dragoman.stored.shelf import Shelf, no_conversation, no_item, not_found
+from dragoman.wire.http import Inbound, Outbound
+from dragoman.wire.sse import SseParser
+
+_STATE = re.compile(r"/(responses|conversations)(?:/|$)", re.IGNORECASE)
+_LARGEST = 512 * 1024 * 1024
+"""Bytes of one event. What is passed on untouched is not refused for its size here."""
+_MOST_READ = 128 * 1024 * 1024
+"""Bytes of an answer in one piece. There is no larger one with an id in it."""
+
+Note = Callable[[Sequence[str], Sequence[str]], Awaitable[None]]
+"""Remembers the ids of responses and items, and those of conversations."""
+
+
+async def passing(
+    shelf: Shelf, target: PassThrough, inbound: Inbound, caller: Caller, *, out: Outbound, read: Callable[[], bytes]
+) -> tuple[Inbound, Outbound]:
+    """The request and the way of its answer, where the caller is one of several who share the provider's key. `read` gives the
+    body unpacked. Raises what is said of an id that is not there."""
+    rest = inbound.path.removeprefix("/").partition("/")[2]
+    found = _STATE.search(f"/{rest}")
+    if found is None or not caller.name or brings_own(target, caller):
+        return inbound, out
+    inner = [segment for segment in f"/{rest}"[found.end() :].split("/") if segment]
+    conversations = inner[:1] if found[1].lower() == "conversations" else []
+    asked = forms.leant_on(read()) if inbound.body else forms.Leant()
+    if asked.conversation is not None:
+        conversations.append(asked.conversation)
+    foreign = await shelf.whose.foreign(caller.name, [*conversations, *inner, *asked.ids])
+    if foreign is not None:
+        raise _nothing(foreign, conversation=foreign in conversations, inner=foreign in inner)
+    for conversation in conversations:
+        if not await shelf.whose.claim(caller.name, conversation):
+            raise no_conversation(conversation)
+    # What is packed cannot be read.
+    headers = [pair for pair in inbound.headers if pair[0] != b"accept-encoding"]
+    inbound = msgspec.structs.replace(inbound, headers=[*headers, (b"accept-encoding", b"identity")])
+    return inbound, Reader(out, partial(shelf.note, caller.name))
+
+
+def _nothing(own_id: str, *, conversation: bool, inner: bool) -> RequestError:
+    if conversation:
+        return no_conversation(own_id)
+    return not_found(own_id) if inner else no_item(own_id)
+
+
+class Reader:
+    """An `Outbound` that reads along which ids an answer gives. They are noted before its end is told."""
+
+    def __init__(self, out: Outbound, note: Note) -> None:
+        self._out = out
+        self._note = note
+        self._pieces: list[bytes] | None = None
+        self._parser: SseParser | None = None
+        self._size = 0
+        self._told: set[str] = set()
+
+    def bound(self, seconds: float) -> None:
+        self._out.bound(seconds)
+
+    def abort(self) -> None:
+        self._out.abort()
+
+    async def start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        said = list(headers)
+        kind = next((value for name, value in said if name == b"content-type"), b"").lower()
+        if status == 200 and kind.startswith(b"text/event-stream"):
+            self._parser = SseParser(_LARGEST)
+        elif status == 200:
+            self._pieces = []
+        await self._out.start(status, said)
+
+    async def write(self, data: bytes) -> None:
+        if self._pieces is not None:
+            # A piece behind: nobody has all of it before it is noted.
+            data, held = (self._pieces[-1] if self._pieces else b""), data
+            self._pieces.append(held)
+            self._size += len(held)
+            if self._size > _MOST_READ:
+                self._pieces, data = None, data + held
+        elif self._parser is not None:
+            await self._tell([one for frame in self._parser.feed(data) for one in forms.given_in(frame)])
+        if data:
+            await self._out.write(data)
+
+    async def finish(self, data: bytes = b"") -> None:
+        if self._pieces is not None:
+            ids, conversations = forms.given(b"".join([*self._pieces, data]))
+            await self._tell(ids, conversations)
+            data = (self._pieces[-1] if self._pieces else b"") + data
+        elif self._parser is not None:
+            frames = [*self._parser.feed(data), *self._parser.end()]
+            await self._tell([one for frame in frames for one in forms.given_in(frame)])
+        await self._out.finish(data)
+
+    async def _tell(self, ids: list[str], conversations: Sequence[str] = ()) -> None:
+        fresh = [one for one in dict.fromkeys(ids) if one not in self._told]
+        if fresh or conversations:
+            self._told.update(fresh)
+            await self._note(fresh, conversations)
