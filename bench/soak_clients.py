@@ -107,15 +107,26 @@ class Clients:
         return await asyncio.open_connection(sock=sock, limit=receive)
 
     async def exchange(self, asked: bytes) -> Answer:
-        """One request over a kept connection, if one is at hand."""
-        reader, writer = self._kept.pop() if self._kept else await self.connect()
+        """One request over a kept connection, if one is at hand. One that the gateway has closed meanwhile, as it may with an
+        idle one, says nothing: then over the next."""
+        while self._kept:
+            answer = await self._over(*self._kept.pop(), asked)
+            if answer is not None:
+                return answer
+            self.seen["a kept connection had been closed"] += 1
+        return await self._over(*await self.connect(), asked) or Answer()
+
+    async def _over(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, asked: bytes) -> Answer | None:
+        """None where not a byte came."""
         answer = Answer()
+        said = False
         try:
             writer.write(asked)
             while not answer.whole:
                 data = await reader.read(65536)
                 if not data:
                     break
+                said = True
                 answer.feed(data)
         except BaseException:
             writer.close()
@@ -124,7 +135,7 @@ class Clients:
             self._kept.append((reader, writer))
         else:
             writer.close()
-        return answer
+        return answer if said else None
 
     def close(self) -> None:
         while self._kept:
