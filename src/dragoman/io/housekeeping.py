@@ -43,8 +43,9 @@ _SELDOM = 5.0
 _ENOUGH = 5_000
 """when young ones were looked at so often: up to thirty million objects."""
 
-_WORKED = 0.1
-"""Seconds of CPU time since the last time, after which the allocator may have something to give back."""
+_WORKED = 0.02
+"""Seconds of CPU time since the last time, after which the allocator may have something to give back: 300 requests, or as many
+connections closed."""
 _IDLE = 0.1
 """The share of a processor below which a process is idle."""
 _TRIM_IDLE, _TRIM_BUSY = 5.0, 60.0
@@ -111,7 +112,7 @@ class Housekeeper:
         self._give_back = _trimmer()
         self._loop = asyncio.get_running_loop()
         self._beat_at = self._swept_at = self._trimmed_at = self._loop.time()
-        self._used = self._used_before_trim = time.process_time()
+        self._used = self._used_after_trim = time.process_time()
         self._timer: asyncio.TimerHandle | None = None
 
     def __enter__(self) -> Housekeeper:
@@ -131,10 +132,13 @@ class Housekeeper:
             gc.collect()
             self._swept_at = self._loop.time()
         since = (now - self._trimmed_at) * self._pace
-        if self._give_back is not None and trim_is_due(since, used - self._used_before_trim, share):
-            self._trimmed_at, self._used_before_trim = now, used
+        if self._give_back is not None and trim_is_due(since, used - self._used_after_trim, share):
+            self._trimmed_at = now
             # In a thread, as it takes milliseconds for which the loop need not wait as long as it has memory at hand.
-            self._loop.run_in_executor(None, self._give_back)
+            self._loop.run_in_executor(None, self._give_back).add_done_callback(self._given_back)
+
+    def _given_back(self, _: object) -> None:
+        self._used_after_trim = time.process_time()  # that was no work
 
 
 def _trimmer() -> Callable[[], None] | None:
