@@ -135,12 +135,19 @@ def test_a_provider_may_be_only_its_key_or_only_its_url() -> None:
     assert not config.providers["groq"].ready
 
 
+def test_a_key_without_a_name_is_called_the_same_wherever_it_stands() -> None:
+    """What is stored for it stands under that name, and must not become another's when the list changes."""
+    among, alone = yaml_config(f"keys: [sk-another-0123456789abc, {KEY}]"), yaml_config(f"keys: [{KEY}]")
+    assert among.keys[1] == alone.keys[0]
+    assert among.keys[0].name != among.keys[1].name
+
+
 def test_keys_come_in_every_customary_shape() -> None:
     digest = hashlib.sha256(b"sk-carol-0123456789abcdef").hexdigest()
     config = yaml_config(
         f"keys:\n- {KEY}\n- {{name: bob, key: sk-bob-0123456789abcdef}}\n- {{name: carol, key: 'sha256:{digest}'}}\n"
     )
-    assert [key.name for key in config.keys] == ["key-1", "bob", "carol"]
+    assert [key.name for key in config.keys] == [f"key-{hashlib.sha256(KEY.encode()).hexdigest()[:8]}", "bob", "carol"]
     assert config.client(KEY) is config.keys[0]
     carol = config.client("sk-carol-0123456789abcdef")
     assert carol is not None

@@ -162,11 +162,12 @@ def _client_keys(said: list[dict[str, Any]], problems: Problems) -> Iterator[Cli
     for index, entry in enumerate(said):
         path: At = ("keys", index)
         secret: Secret = entry["key"]
-        name = entry.get("name") or f"key-{index + 1}"
         digest = digest_of(secret.reveal())
         if digest is None:
             problems.add(path, f"{secret} is not a digest; allowed: a key, or sha256: with 64 hexadecimal digits")
             continue
+        # Not by its place in the list: what is stored for a key stays there under its name when another is taken away.
+        name = entry.get("name") or f"key-{digest.hex()[:8]}"
         if name in names:
             problems.add(path, f"there are two keys of the name {name!r}; keep one of them")
         elif digest in digests:
