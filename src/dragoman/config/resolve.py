@@ -168,10 +168,10 @@ def _client_keys(said: list[dict[str, Any]], problems: Problems) -> Iterator[Cli
             continue
         # Not by its place in the list: what is stored for a key stays there under its name when another is taken away.
         name = entry.get("name") or f"key-{digest.hex()[:8]}"
-        if name in names:
-            problems.add(path, f"there are two keys of the name {name!r}; keep one of them")
-        elif digest in digests:
+        if digest in digests:
             problems.add(path, f"the key {secret} stands here twice; keep one of them")
+        elif name in names:
+            problems.add(path, f"there are two keys of the name {name!r}; keep one of them")
         if not secret.reveal().startswith("sha256:") and len(secret.reveal()) < _SHORT_KEY:
             problems.warn(path, f"the key is short enough to be guessed; better have {_SHORT_KEY} characters or more")
         names.add(name)
