@@ -60,6 +60,7 @@ def mistakes(text: str, env: dict[str, str] | None = None, suffix: str = ".yaml"
         ("providers: {groq: {credentials: mine}}", "providers.groq.credentials: 'mine' is not one of the words; allowed: auto, gateway, caller"),
         ("providers: {groq: {headers: {'a b': c}}}", "providers.groq.headers: … holds 'a b', which is not the name of a header; allowed: header names"),
         ("providers: {groq: {headers: {a: \"x\\ny\"}}}", "providers.groq.headers: … holds a value for 'a' that no header can carry"),
+        ("providers: {groq: {api_key: k, headers: {Authorization: Basic x}}}", "providers.groq.headers: hold 'authorization', and there is an `api_key` as well"),
         ("providers: {groq: {headers: 5}}", "providers.groq.headers: 5 is not a mapping; allowed: header names"),
         ("providers: {groq: {base_url: 'ftp://x'}}", "providers.groq.base_url: 'ftp://x' is not a URL; allowed: an http:// or https:// URL"),
         ("providers: {groq: {base_url: 'https://x:port/'}}", "providers.groq.base_url: 'https://x:port/' is not a URL"),

@@ -99,6 +99,7 @@ def test_headers_are_added_to_those_of_the_row_and_prevail_over_them() -> None:
 def test_a_key_among_the_headers_is_a_credential() -> None:
     one = provider("{url: 'https://x.example/v1', headers: {Authorization: 'Basic abc'}}")
     assert one.ready
+    assert not provider("{headers: {Authorization: 'Basic abc'}}", "groq", {"GROQ_API_KEY": "gsk-1"}).credentials
 
 
 def test_a_provider_that_wants_no_key_is_ready() -> None:

@@ -346,6 +346,20 @@ def test_a_key_that_a_provider_repeats_within_a_stream_is_not_passed_on(
     assert "sk-upstream" not in str(lines)
 
 
+def test_a_key_among_the_configured_headers_is_a_key_too(scripted: ThreadedUpstream) -> None:
+    basic = {"dialect": "chat", "base_url": f"{scripted.url}/v1", "headers": {"authorization": "Basic c2VjcmV0LXNlY3JldA=="}}
+    echo = Scenario("echo", (HttpError(400, body=b'{"error":{"message":"bad: c2VjcmV0LXNlY3JldA=="}}'),))
+    with serving({"providers": {"basic": basic}}) as served:
+        scripted.script(echo)
+        said = ask(served, "chat", "basic/m")
+        scripted.script(echo)
+        passed = say(served, "POST", "/basic/v1/chat/completions", [JSON], json.dumps(question("m")).encode())
+    assert scripted.requests[-2].header("authorization") == "Basic c2VjcmV0LXNlY3JldA=="
+    for one in (said, passed):
+        assert one.message.startswith("bad: ")
+        assert b"c2VjcmV0" not in one.body
+
+
 def test_a_key_that_a_provider_repeats_in_a_header_of_its_refusal_is_not_passed_on(
     gateway: Served, scripted: ThreadedUpstream
 ) -> None:

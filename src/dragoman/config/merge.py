@@ -253,8 +253,14 @@ class Merge:
             waits["total"] = seconds
         connections, keepalive = self.connections(name, section, path) if used else (None, None)
         mode = section.get("credentials") or "auto"
-        in_headers = any(key.lower().encode() in CREDENTIAL_HEADERS for key, _ in row.headers)
-        needs_none = row.auth == "none" or in_headers or (row.local and explicit)
+        in_headers = next((key for key, _ in row.headers if key.lower().encode() in CREDENTIAL_HEADERS), None)
+        if in_headers is not None and credentials:
+            # Two would go out. The file prevails over a key in the environment, but not over itself.
+            if section.get("api_key"):
+                what = f"hold {in_headers!r}, and there is an `api_key` as well; keep one of them"
+                self.problems.add((*path, "headers"), what)
+            credentials = ()
+        needs_none = row.auth == "none" or in_headers is not None or (row.local and explicit)
         return ProviderConfig(
             name=name,
             row=row,

@@ -12,14 +12,14 @@ from dragoman.dialects.base import Dialect, Reply, asked_in_body
 from dragoman.errors import DragomanError, MalformedBody, UpstreamError, UpstreamGarbled, UpstreamRefused, UpstreamTimeout
 from dragoman.flow.answer import Answer
 from dragoman.flow.attachments import Attachments, Fetcher, Reader
-from dragoman.flow.envelope import Caller, response_headers
+from dragoman.flow.envelope import CREDENTIAL_HEADERS, Caller, response_headers
 from dragoman.flow.media import has_attachments
 from dragoman.ir import carrier
 from dragoman.ir.estimate import input_tokens
 from dragoman.ir.losses import Ledger
 from dragoman.ir.request import Request
 from dragoman.ir.usage import Usage
-from dragoman.route.target import Endpoint, Route
+from dragoman.route.target import Endpoint, PassThrough, Route
 from dragoman.secret import mask
 from dragoman.wire.body import Peek
 from dragoman.wire.http import Clock, Exchange, Head, Inbound, RawHeaders, Transport
@@ -258,7 +258,7 @@ class Sent(msgspec.Struct):
 
     def refusal(self, status: int, data: bytes) -> UpstreamError:
         """The provider's error, as it will be told. `status` 0: it stood inside an answer whose status was 200."""
-        auth = self.endpoint.auth
+        auth = shown_to(self.endpoint)
         headers = [(name, without_keys(value, auth)) for name, value in response_headers(self.head)]
         if status == 0:
             headers = [(b"content-type", b"application/json"), *(pair for pair in headers if pair[0] != b"content-type")]
@@ -271,10 +271,15 @@ class Sent(msgspec.Struct):
         return Verbatim(error, headers, data) if verbatim else error
 
 
-def without_keys(data: bytes, auth: RawHeaders | tuple[tuple[bytes, bytes], ...]) -> bytes:
-    """A provider's words without our key, in case it repeats what it was shown. `auth`: the headers that showed it."""
-    for _, value in auth:
-        key = value.removeprefix(b"Bearer ")
+def shown_to(holder: Endpoint | PassThrough) -> RawHeaders:
+    """The headers in which it is shown our key."""
+    return [*holder.auth, *(pair for pair in holder.headers if pair[0] in CREDENTIAL_HEADERS)]
+
+
+def without_keys(data: bytes, shown: RawHeaders) -> bytes:
+    """A provider's words without our key, in case it repeats what it was shown."""
+    for _, value in shown:
+        key = value.rpartition(b" ")[2]
         if len(key) >= _LEAST_KEY and key in data:
             data = data.replace(key, mask(key.decode("latin-1")).encode())
     return data

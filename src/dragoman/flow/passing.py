@@ -7,7 +7,7 @@ the connection and the gateway's key stay behind, and the provider's key is put 
 from __future__ import annotations
 
 from dragoman.errors import DragomanError, UpstreamGarbled, UpstreamTimeout
-from dragoman.flow.call import Report, without_keys
+from dragoman.flow.call import Report, shown_to, without_keys
 from dragoman.flow.envelope import passed_back, passed_headers, without_key
 from dragoman.route.target import PassThrough
 from dragoman.wire.http import Clock, Exchange, Head, Inbound, Outbound, RawHeaders, Transport, UpstreamRequest
@@ -86,11 +86,12 @@ async def _refusal(
             size += len(chunk)
     except DragomanError as error:
         broken = error
+    shown = shown_to(target)
     said = b"".join(pieces)
-    body = without_keys(said, target.auth)
+    body = without_keys(said, shown)
     if body != said:
         headers = [pair for pair in headers if pair[0] != b"content-length"]
-    return [(name, without_keys(value, target.auth)) for name, value in headers], body, broken
+    return [(name, without_keys(value, shown)) for name, value in headers], body, broken
 
 
 async def _next(exchange: Exchange, deadline: float, clock: Clock, target: PassThrough) -> bytes:

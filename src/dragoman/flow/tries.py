@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from dragoman.dialects.base import Dialect
 from dragoman.errors import DragomanError, UpstreamError, UpstreamGarbled
-from dragoman.flow.call import Call, Sent, body_of, head_of, without_keys
+from dragoman.flow.call import Call, Sent, body_of, head_of, shown_to, without_keys
 from dragoman.flow.continuity import refused
 from dragoman.flow.envelope import request_headers, without_key
 from dragoman.flow.prepare import joined
@@ -54,7 +54,7 @@ async def _outcome(call: Call, attempt: Attempt, one: Try) -> Outcome:
     if outcome.error is not None:
         # What stood inside a stream came here by way of the hub, which knows of no keys.
         words = outcome.error.message.encode("utf-8", "surrogatepass")
-        cleaned = without_keys(words, attempt.endpoint.auth)
+        cleaned = without_keys(words, shown_to(attempt.endpoint))
         if cleaned is not words:
             outcome.error.message = cleaned.decode("utf-8", "replace")
             outcome.error.args = (outcome.error.message,)
