@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dragoman.dialects import DIALECTS
 from dragoman.ir.estimate import input_tokens
@@ -53,9 +55,38 @@ def test_a_model_is_known_by_any_spelling() -> None:
 
 
 def test_anything_has_a_number() -> None:
-    for text in ("", "\0", "\ud800", "é" * 1000, "ế", "a" * 100_000, "=" * 1000, "\U0010ffff"):
-        assert tokens_of_text(text, "gpt-6-sol") >= 0
+    for text in ("\0", " ", "\ud800", "é" * 1000, "ế", "a" * 100_000, "=" * 1000, "\U0010ffff"):
+        assert tokens_of_text(text, "gpt-6-sol") >= 1
+    assert tokens_of_text("", "gpt-6-sol") == 0
     assert tokens_of_request(Request(model="m", dialect="chat"), "m") >= 1
+
+
+@pytest.mark.parametrize("model", [*MODELS.values(), "claude-opus-5-5", "somebody/unheard-of"])
+def test_no_kind_of_text_has_a_price_below_nothing(model: str) -> None:
+    assert min(family_of(model).prices) >= 0
+
+
+PIECES = st.sampled_from(
+    ["a", "Zeit", "extraordinarily", "the", "é", "ế", "Việt", "không", "ẞ", "数", "д", "😀", "12", " ", "-", "=", "\n", "."]
+)
+
+
+@given(st.lists(PIECES, min_size=1, max_size=6).map("".join), st.sampled_from([*MODELS.values(), "claude-opus-5-5"]))
+@settings(max_examples=300, deadline=None)
+def test_any_text_costs_something_and_more_of_it_never_less(text: str, model: str) -> None:
+    costs = [tokens_of_text(text * times, model) for times in (1, 2, 3, 10, 40)]
+    assert costs[0] >= 1
+    assert costs == sorted(costs)
+    if any(char.isalnum() for char in text):
+        assert costs[-1] > costs[0]
+
+
+def test_vietnamese_costs_about_a_token_a_syllable_wherever_it_stands() -> None:
+    assert tokens_of_text("Tiếng Việt là ngôn ngữ của người Việt", "gpt-6-sol") == 9
+    assert tokens_of_text("Tiếng Việt là ngôn ngữ của người Việt. " * 10, "gpt-6-sol") in range(85, 105)
+    assert tokens_of_text("ế" * 1000, "gpt-6-sol") > 900
+    mixed = tokens_of_text("My name is Nguyễn Văn Trọng and I have lived in Hà Nội for a long time", "gpt-6-sol")
+    assert 16 <= mixed <= 20  # 18 by the tokenizer itself
 
 
 def test_what_a_request_holds_costs_something() -> None:
