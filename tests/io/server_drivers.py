@@ -17,16 +17,16 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
+import msgspec
 import pytest
-import uvicorn
 import uvloop
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from dragoman.config import ServerLimits
+from dragoman.config import ServerLimits, load
 from dragoman.errors import DragomanError, Unauthenticated
-from dragoman.io.asgi import AsgiApp
 from dragoman.io.mount import Mount
 from dragoman.io.server import Server
+from dragoman.io.uvicorn_server import UvicornServer
 from dragoman.wire.http import Inbound, Outbound
 from tests.io.scripted_peer import run_on, until
 
@@ -290,7 +290,7 @@ async def serving(
     client_tls: ssl.SSLContext | None = None,
     mount: Mount | None = None,
 ) -> AsyncGenerator[Served]:
-    """`limits` are the native driver's; of those, uvicorn gets `body_timeout` only."""
+    """`limits` are the native driver's; of which uvicorn has some."""
     handler = handler or Echo()
     handler.is_native = driver == "native"
     listener = socket.socket()
@@ -335,23 +335,16 @@ async def _native(
 async def _uvicorn(
     handler: Echo, listener: socket.socket, limits: ServerLimits, patience: int, tls: ssl.SSLContext | None, mount: Mount | None
 ) -> Started:
-    config = uvicorn.Config(
-        AsgiApp(handler, mount=mount, body_timeout=limits.body_timeout), loop="none", http="httptools", ws="none",
-        lifespan="off", log_config=None, access_log=False, server_header=False, date_header=False, proxy_headers=False,
-        timeout_graceful_shutdown=patience,
-    )  # fmt: skip
-    config.load()
-    config.ssl = tls
-    server = uvicorn.Server(config)
-    server.lifespan = config.lifespan_class(config)
+    async def on_start() -> None: ...
+
+    settings = msgspec.structs.replace(load("", "", {}, "test").server, limits=limits, drain=patience)
+    server = UvicornServer(handler, settings, tls, on_start, mount)
+    server.lifespan = server.config.lifespan_class(server.config)
     await server.startup(sockets=[listener])
     state = server.server_state
 
     async def drain() -> None:
         await server.shutdown(sockets=[listener])
-        # It leaves connections that its patience ran out on to the end of the loop.
-        for transport in transports():
-            transport.abort()
         await until(lambda: not state.connections and not state.tasks)
 
     def transports() -> list[asyncio.Transport]:

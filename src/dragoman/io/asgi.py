@@ -11,9 +11,10 @@ from typing import Any
 
 from dragoman.errors import BodyTooLarge, DragomanError, RequestError
 from dragoman.io.handler import Handler
-from dragoman.io.mount import Mount, Receive, Scope, Send
+from dragoman.io.mount import Message, Mount, Receive, Scope, Send
 from dragoman.wire.http import Inbound
 
+_CLOSE = (b"connection", b"close")
 _GRACE = 1.0
 """Seconds that whoever makes an answer gets to end it in, before a client that does not take it is given up."""
 
@@ -36,6 +37,8 @@ class AsgiApp:
         self._body_timeout = body_timeout
         self._on_start = on_start
         self._on_stop = on_stop
+        self.is_closing = False
+        """The server stops: each answer is the last one on its connection, and says so."""
 
     def swap(self, gateway: Handler, body_timeout: float | None = None) -> None:
         """Another handler from here on."""
@@ -78,11 +81,11 @@ class AsgiApp:
         )
         if self._mount is not None and not self._gateway.owns(inbound):
             scope["state"] = self._mount.state()
-            await self._mount.app(scope, receive, send)
+            await self._mount.app(scope, receive, _last(send) if self.is_closing else send)
             return
         handler = asyncio.current_task()
         assert handler is not None
-        out = _AsgiOut(send, handler)
+        out = _AsgiOut(send, handler, self)
         body = await _body(inbound, receive, self._gateway, self._body_timeout)
         if body is None:
             return
@@ -124,6 +127,17 @@ class _Watch:
         if not self._out.done:
             self.left = True
             self._handler.cancel()
+
+
+def _last(send: Send) -> Send:
+    """For an answer of the mounted application's behind which the connection ends."""
+
+    async def send_last(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", ()), _CLOSE]}
+        await send(message)
+
+    return send_last
 
 
 class _TooSlow(RequestError):
@@ -168,11 +182,12 @@ async def _body(inbound: Inbound, receive: Receive, handler: Handler, patience: 
 class _AsgiOut:
     """The handler's way to the client. The server's `send` waits while the client is slow."""
 
-    __slots__ = ("_aborted", "_handler", "_overdue", "_send", "closes", "done", "overdue")
+    __slots__ = ("_aborted", "_app", "_handler", "_overdue", "_send", "closes", "done", "overdue")
 
-    def __init__(self, send: Send, handler: asyncio.Task[Any]) -> None:
+    def __init__(self, send: Send, handler: asyncio.Task[Any], app: AsgiApp) -> None:
         self._send = send
         self._handler = handler
+        self._app = app
         self._aborted = False
         self._overdue: asyncio.TimerHandle | None = None
         self.overdue = False
@@ -183,8 +198,8 @@ class _AsgiOut:
 
     async def start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         said = list(headers)
-        if self.closes:
-            said.append((b"connection", b"close"))
+        if self.closes or self._app.is_closing:
+            said.append(_CLOSE)
         await self._send({"type": "http.response.start", "status": status, "headers": said})
 
     async def write(self, data: bytes) -> None:

@@ -27,11 +27,11 @@ from dragoman.io.process import Terminal
 from dragoman.io.server_connection import ServerConnection, Shared
 from dragoman.io.server_limits import BACKLOG
 
-_AT_ONCE = 1.0
+AT_ONCE = 1.0
 """Seconds that cancelled handlers get to unwind in."""
-_GRACE = 0.2
+GRACE = 0.2
 """Seconds that an idle connection gets when the gateway stops: its client may have sent a request already."""
-_GRACE_WITH_SUCCESSOR = 5.0
+GRACE_WITH_SUCCESSOR = 5.0
 """The same when there is no hurry."""
 TIDY = 30.0
 """Seconds that handlers get, when there is no hurry, after the last client has left: theirs, or a mounted application's that
@@ -116,7 +116,7 @@ class Server:
         shared = self._shared
         if shared is None:
             return
-        shared.begin_draining(_GRACE)
+        shared.begin_draining(GRACE)
         try:
             async with asyncio.timeout(patience):
                 await shared.former_left.wait()
@@ -134,7 +134,7 @@ class Server:
         `drain` makes it short."""
         self._close_ports()
         if self._shared is not None:
-            self._shared.begin_draining(_GRACE_WITH_SUCCESSOR)
+            self._shared.begin_draining(GRACE_WITH_SUCCESSOR)
             await self._last_one(self._shared)
             await self._cancel_the_rest(self._shared)
 
@@ -161,7 +161,7 @@ class Server:
             for task in shared.running.values():
                 if not task.cancelling():
                     task.cancel()
-            await asyncio.wait(list(shared.running.values()), timeout=_AT_ONCE)
+            await asyncio.wait(list(shared.running.values()), timeout=AT_ONCE)
 
 
 async def serve_until_told(

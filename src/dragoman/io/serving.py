@@ -75,7 +75,8 @@ async def _by_uvicorn(
     # Not for those who have no use for it: it is a quarter of the time to start in.
     from dragoman.io.uvicorn_server import UvicornServer
 
-    server = UvicornServer(current.engine, tls, started, mount, on_signal=current.begin_draining)
+    settings = current.engine.config.server
+    server = UvicornServer(current.engine.gateway, settings, tls, started, mount, on_signal=current.begin_draining)
     current.swap = lambda engine: server.swap(engine.gateway, engine.config.server)
     loop = asyncio.get_running_loop()
     if sys.platform != "win32":

@@ -1,4 +1,8 @@
-"""uvicorn, set up for the gateway: the other driver."""
+"""uvicorn, set up for the gateway: the other driver.
+
+Its own way to stop closes the port and every idle connection at once, so that whoever sent a request at that moment loses it.
+Here it stops as the native server does (`server.py`): `drain` and `hand_over` mean the same for both.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +11,23 @@ import logging
 import signal
 import socket
 import ssl
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from dragoman.config import Server as Settings
 from dragoman.io.asgi import AsgiApp
-from dragoman.io.engine import Engine
 from dragoman.io.handler import Handler
 from dragoman.io.mount import Mount, Started
+from dragoman.io.server import AT_ONCE, GRACE, GRACE_WITH_SUCCESSOR
 from dragoman.io.server_limits import BACKLOG
+
+_LOOK = 0.05
+"""Seconds between two looks at who is left."""
 
 
 class UvicornServer(uvicorn.Server):
@@ -28,7 +36,8 @@ class UvicornServer(uvicorn.Server):
 
     def __init__(
         self,
-        engine: Engine,
+        handler: Handler,
+        settings: Settings,
         tls: ssl.SSLContext | None,
         started: Started,
         mount: Mount | None = None,
@@ -36,8 +45,7 @@ class UvicornServer(uvicorn.Server):
         on_signal: Callable[[], None] | None = None,
     ) -> None:
         """Without `on_signal`, somebody else sees to signals."""
-        settings = engine.config.server
-        app = self._app = AsgiApp(engine.gateway, mount=mount, body_timeout=settings.limits.body_timeout)
+        app = self._app = AsgiApp(handler, mount=mount, body_timeout=settings.limits.body_timeout)
         config = uvicorn_config(settings, app)
         config.load()
         config.ssl = tls
@@ -45,11 +53,64 @@ class UvicornServer(uvicorn.Server):
         self.told: signal.Signals | None = None
         self._on_signal = on_signal
         self._on_start = started
+        self._idle: dict[object, tuple[object, float]] = {}
+        """Connections without a request, while it stops: behind which one, and since when."""
         logging.getLogger("uvicorn.error").addFilter(_not_our_own_doing)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         await self._on_start()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """In place of uvicorn's own. Without `timeout_graceful_shutdown` there is a successor on the port."""
+        self._app.is_closing = True
+        patience = self.config.timeout_graceful_shutdown
+        if patience is None:
+            self._close_ports(sockets)
+        former = set(self.server_state.connections)
+        try:
+            async with asyncio.timeout(patience):
+                if patience is not None:
+                    await self._leave(former, GRACE)
+                    self._close_ports(sockets)
+                await self._leave(self.server_state.connections, GRACE if patience is not None else GRACE_WITH_SUCCESSOR)
+                while self.server_state.tasks and not self.force_exit:
+                    await asyncio.wait(list(self.server_state.tasks), timeout=_LOOK)
+        except TimeoutError:
+            pass
+        self._close_ports(sockets)
+        tasks = list(self.server_state.tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=AT_ONCE)
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+
+    def _close_ports(self, sockets: list[socket.socket] | None) -> None:
+        for server in self.servers:
+            server.close()
+        for sock in sockets or ():
+            sock.close()
+
+    async def _leave(self, these: Collection[object], grace: float) -> None:
+        """Until they have left, each after its answer, or when it has been idle for so many seconds."""
+        loop = asyncio.get_running_loop()
+        while not self.force_exit:
+            open_now = list(self.server_state.connections)
+            if not any(connection in these for connection in open_now):
+                return
+            for connection in open_now:
+                assert isinstance(connection, HttpToolsProtocol)
+                behind = connection.cycle
+                if not getattr(behind, "response_complete", True):  # there is none before the first request
+                    continue
+                known, since = self._idle.get(connection, (None, 0.0))
+                if known is not behind or not since:
+                    self._idle[connection] = behind, loop.time()
+                elif loop.time() - since >= grace:
+                    connection.transport.close()
+            await asyncio.sleep(_LOOK)
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:

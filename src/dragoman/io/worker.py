@@ -96,7 +96,7 @@ class _Uvicorn:
         async def on_start() -> None:
             started.set_result(None)
 
-        self._server = UvicornServer(self._engine, self._tls, on_start, self._mount)
+        self._server = UvicornServer(self._engine.gateway, self._engine.config.server, self._tls, on_start, self._mount)
         self._task = loop.create_task(self._server.serve(sockets=[listener]))
         await asyncio.wait([started, self._task], return_when=asyncio.FIRST_COMPLETED)
         if not started.done():
