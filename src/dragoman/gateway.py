@@ -346,6 +346,8 @@ class Gateway:
             case "/health/claude-code-readiness":
                 state |= self._claude_code()
                 ready = ready and state["ready"]
+                if self.screen(inbound) is not None:
+                    del state["models"]  # where names lead is nothing for strangers
             case "/v1/cache/health":
                 state |= {"cache": "off"}
             case _:

@@ -143,6 +143,12 @@ def test_a_health_that_nobody_knows_is_a_404(gateway: Served) -> None:
     assert say(gateway, "GET", "/healthy").status == 404
 
 
+def test_where_claude_codes_names_lead_is_told_to_holders_of_a_key(gateway: Served) -> None:
+    path = "/health/claude-code-readiness"
+    assert "models" not in say(gateway, "GET", path).json
+    assert "big" in say(gateway, "GET", path, [SHOWN]).json["models"]
+
+
 @pytest.mark.parametrize("path", ["/health/detailed", "/v1/universal/health"])
 def test_the_details_are_for_holders_of_a_key(gateway: Served, path: str) -> None:
     assert say(gateway, "GET", path).status == 401
