@@ -80,6 +80,7 @@ class Connection(asyncio.Protocol):
         "hung_up",
         "idle_limit",
         "idle_since",
+        "made_in",
         "on_body",
         "peer",
         "resting",
@@ -127,6 +128,8 @@ class Connection(asyncio.Protocol):
         """Seconds that the server keeps it for us, if it has said so, less a margin for what is on its way."""
         self.served = 0
         """Requests begun on it."""
+        self.made_in = 0.0
+        """Seconds that connecting took."""
         self.writable = True
 
     # What an exchange does with it

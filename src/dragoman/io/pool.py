@@ -137,6 +137,7 @@ class Pool:
 
     async def _dial(self, deadline: float, patience: float) -> Connection:
         """For the owner of a slot, which goes back when there comes no connection of it."""
+        begun = self._loop.time()
         try:
             async with asyncio.timeout_at(deadline):
                 connection = await self._dialer.dial(self.origin)
@@ -148,6 +149,7 @@ class Pool:
             self._free_slot()
             raise
         self.made += 1
+        connection.made_in = self._loop.time() - begun
         self._connections.add(connection)
         connection.when_lost = self._lost
         if self.closed:

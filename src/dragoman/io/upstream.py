@@ -40,7 +40,10 @@ from dragoman.io.proxies import Proxies
 from dragoman.wire.http import HOP_BY_HOP, Head, RawHeaders, SettledHeaders, Transport, UpstreamRequest
 
 STALE_WINDOW = 2.0
-"""Seconds after the last byte of a request within which a hang-up may be that of an idle connection."""
+"""Seconds after the last byte of a request after which a hang-up is never that of an idle connection."""
+STALE_SLACK = 0.25
+"""Seconds by which it may be late beside the way of a packet there and back: this loop and the server are busy."""
+_ROUND_TRIPS = 3
 PIECE = 128 * 1024
 """Bodies above this size are written in pieces, each when the one before it has left."""
 _ORIGINS_KEPT = 1024
@@ -426,7 +429,7 @@ class HttpExchange:
 
     def _start_resending(self, connection: Connection) -> None:
         """Raises what became of the connection unless the rule at the top of this file allows a second try."""
-        in_time = self._sent_at is None or self._loop.time() - self._sent_at < STALE_WINDOW
+        in_time = self._sent_at is None or self._loop.time() - self._sent_at < _stale_for(connection)
         if not (self._reused and connection.hung_up and not connection.got_bytes and in_time):
             raise _error_of(connection)
         assert self._request is not None
@@ -563,6 +566,12 @@ def _origin_of(prefix: str, proxies: Proxies) -> Origin:
     scheme: Literal["http", "https"] = "https" if parts.scheme == "https" else "http"
     port = port if port is not None else (443 if scheme == "https" else 80)
     return Origin(scheme, host, port, proxies.choose(scheme, host, port))
+
+
+def _stale_for(connection: Connection) -> float:
+    """Seconds within which a server that had hung up before our request came is heard of: a way there and back, which is what
+    connecting took at least. Later, it had the request and may have worked on it."""
+    return min(STALE_WINDOW, STALE_SLACK + _ROUND_TRIPS * connection.made_in)
 
 
 def _error_of(connection: Connection) -> UpstreamError:
