@@ -11,17 +11,20 @@ from typing import Literal
 
 import msgspec
 
-from bench.exchanges import CHAT_MODEL, MESSAGES_MODEL, PATHS, Dialect, Upstream
+from bench.exchanges import MODELS, PATHS, UPSTREAMS, Dialect, Upstream
 
 HERE = Path(__file__).parent
 PEERS = HERE / "peers"
 INSTALLED = PEERS / ".env"
 """Where `make bench-peers` puts each, in an environment of its own."""
 
-Way = Literal["chat", "messages>chat", "chat>messages", "responses>chat", "gemini>chat"]
-"""What the client speaks, and the upstream where that is another dialect."""
-EVERY_WAY: tuple[Way, ...] = ("chat", "messages>chat", "chat>messages", "responses>chat", "gemini>chat")
-MODELS: dict[Upstream, str] = {"chat": CHAT_MODEL, "messages": MESSAGES_MODEL}
+DIALECTS: tuple[Dialect, ...] = ("chat", "messages", "responses", "gemini")
+FEW_WAYS = ("chat", "messages>chat", "chat>messages", "responses>chat", "gemini>chat")
+"""What the client speaks, and the upstream: `chat>messages`; or `chat` alone where both speak it."""
+EVERY_WAY = (
+    *FEW_WAYS,
+    *(way for client in DIALECTS for upstream in UPSTREAMS if (way := f"{client}>{upstream}") not in {*FEW_WAYS, "chat>chat"}),
+)
 
 
 class Failed(Exception):
@@ -29,13 +32,16 @@ class Failed(Exception):
 
 
 class Upstreams(msgspec.Struct, frozen=True):
-    """The ports of the two upstreams; they differ in what they answer."""
+    """The ports of the upstreams; they differ in what they answer. 0: nobody asks it."""
 
     chat: int
     messages: int
+    responses: int = 0
+    gemini: int = 0
+    converse: int = 0
 
     def port(self, upstream: Upstream) -> int:
-        return self.chat if upstream == "chat" else self.messages
+        return getattr(self, upstream)
 
 
 class Launch(msgspec.Struct, frozen=True):
@@ -59,7 +65,7 @@ class Contestant(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     about: str
-    ways: tuple[Way, ...]
+    ways: tuple[str, ...]
     version: str = ""
     launch: Callable[[int, Upstreams, Path], Launch] | None = None
     missing: str = ""

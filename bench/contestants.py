@@ -13,9 +13,9 @@ from functools import partial
 from pathlib import Path
 
 from bench import processes
-from bench.contestant import EVERY_WAY, Contestant, Failed, Launch, Running, Upstreams
+from bench.contestant import DIALECTS, EVERY_WAY, FEW_WAYS, Contestant, Failed, Launch, Running, Upstreams
 from bench.cores import allowed, bound
-from bench.exchanges import Dialect, Size, Upstream, body, request, what_is_wrong
+from bench.exchanges import UPSTREAMS, Dialect, Size, Upstream, body, request, what_is_wrong
 from bench.features import features
 from bench.ours import ours
 from bench.peers import ccr, ferrogw, litellm, nginx, portkey, rolter, smg, tensorzero
@@ -31,7 +31,7 @@ def dragoman() -> Contestant:
 
 
 def on_uvicorn() -> Contestant:
-    return ours("dragoman-asgi", "the same on uvicorn (`--driver asgi`)", ways=EVERY_WAY, driver="asgi")
+    return ours("dragoman-asgi", "the same on uvicorn (`--driver asgi`)", ways=FEW_WAYS, driver="asgi")
 
 
 def several(workers: int) -> Contestant:
@@ -122,10 +122,8 @@ def dialect_of(way: str) -> Dialect:
 
 
 def upstream_of(way: str) -> Upstream:
-    return "messages" if way.endswith(">messages") else "chat"
-
-
-DIALECTS: tuple[Dialect, ...] = ("chat", "messages", "responses", "gemini")
+    found = way.rpartition(">")[2]
+    return next(upstream for upstream in UPSTREAMS if upstream == found)
 
 
 def _last_line(path: Path) -> str:

@@ -20,7 +20,8 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 
-from bench.exchanges import CHAT_MODEL, KEY, PATHS, Dialect, Size, answer_files, body
+from bench.answers import answer_files
+from bench.exchanges import CHAT_MODEL, KEY, PATHS, Dialect, Size, body
 from dragoman.config import load
 from dragoman.io.engine import Engine
 from dragoman.wire.http import Head, Inbound, RawHeaders, Transport, UpstreamRequest

@@ -1,8 +1,8 @@
-"""What is asked and what is answered: the bodies, and the bytes on the wire.
+"""What is asked: the bodies, and the bytes on the wire; and whether an answer to it is right.
 
-What the upstream answers holds marks: one `~` in an answer in one piece, and one in each event of a stream, with 19 digits
-for the time at which the event was written. No gateway has a reason to touch them, so whoever counts the marks in an answer
-knows whether it is whole.
+What the upstream answers (`answers.py`) holds marks: one `~` in an answer in one piece, and one in each event of a stream, with
+19 digits for the time at which the event was written. No gateway has a reason to touch them, so whoever counts the marks in an
+answer knows whether it is whole.
 """
 
 from __future__ import annotations
@@ -10,17 +10,25 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal, assert_never
 
 Dialect = Literal["chat", "messages", "responses", "gemini"]
 """What a client speaks."""
-Upstream = Literal["chat", "messages"]
+Upstream = Literal["chat", "messages", "responses", "gemini", "converse"]
 """What an upstream speaks."""
+UPSTREAMS: tuple[Upstream, ...] = ("chat", "messages", "responses", "gemini", "converse")
 Size = Literal["small", "large", "lossy"]
 
 CHAT_MODEL = "gpt-4.1"
 MESSAGES_MODEL = "claude-sonnet-4-5"
+MODELS: dict[Upstream, str] = {
+    "chat": CHAT_MODEL,
+    "messages": MESSAGES_MODEL,
+    "responses": "gpt-4.1-mini",
+    "gemini": "gemini-2.5-pro",
+    "converse": "nova-pro",
+}
+"""What is asked for, by the upstream that has it."""
 KEY = "sk-bench-client-0001"
 """The clients' key, the same for every gateway that asks for one."""
 UPSTREAM_KEY = "sk-bench-upstream-0001"
@@ -53,9 +61,11 @@ def body(dialect: Dialect, size: Size = "small", *, events: int = 0, pace: int =
     dice = random.Random(20261101)
     script = f"[events={events} pace={pace}]" if events else ""
     if size == "large":
-        if dialect != "messages":
-            raise ValueError(f"no large body in {dialect}")
         tree = _coding_session(dice, script)
+        if dialect == "chat":
+            tree = _session_in_chat(tree)
+        elif dialect != "messages":
+            raise ValueError(f"no large body in {dialect}")
     else:
         system = "You are a helpful assistant. " + _prose(dice, 300)
         tree = _question(dialect, system, f"Explain this function. {_prose(dice, 470)} {script}")
@@ -154,6 +164,34 @@ def _coding_session(dice: random.Random, script: str) -> dict[str, Any]:
     }
 
 
+def _session_in_chat(tree: dict[str, Any]) -> dict[str, Any]:
+    """The same session as a client of Chat Completions sends it."""
+    messages: list[dict[str, Any]] = [{"role": "system", "content": "\n\n".join(block["text"] for block in tree["system"])}]
+    for message in tree["messages"]:
+        blocks = message["content"]
+        texts = "\n\n".join(block["text"] for block in blocks if block["type"] == "text")
+        calls = [
+            {"id": one["id"], "type": "function", "function": {"name": one["name"], "arguments": json.dumps(one["input"])}}
+            for one in blocks
+            if one["type"] == "tool_use"
+        ]
+        if texts or calls:
+            messages.append({"role": message["role"], "content": texts} | ({"tool_calls": calls} if calls else {}))
+        messages += [
+            {"role": "tool", "tool_call_id": one["tool_use_id"], "content": one["content"]}
+            for one in blocks
+            if one["type"] == "tool_result"
+        ]
+    tools = [
+        {
+            "type": "function",
+            "function": {**{name: tool[name] for name in ("name", "description")}, "parameters": tool["input_schema"]},
+        }
+        for tool in tree["tools"]
+    ]
+    return {"model": CHAT_MODEL, "max_completion_tokens": tree["max_tokens"], "messages": messages, "tools": tools}
+
+
 def _tool(dice: random.Random, name: str) -> dict[str, Any]:
     properties: dict[str, Any] = {
         f"{dice.choice(_WORDS)}_{number}": {"type": kind, "description": _prose(dice, dice.randint(60, 160))}
@@ -185,103 +223,13 @@ def _tool(dice: random.Random, name: str) -> dict[str, Any]:
 
 # ---------------------------------------------------------------- what is answered
 
-_TEXT = (
+TEXT = (
     "The function reads the file line by line, skips what is blank, and yields each parsed record. It could be made faster by "
     "reading larger blocks and by leaving out the list in the middle.\n\n```python\ndef read(path):\n    with open(path, 'rb') "
     "as file:\n        for line in file:\n            if line.strip():\n                yield parse(line)\n```\n\nSay so if "
     "you would like it to read compressed files as well. "
 )
-_NAMES = {"id": "chatcmpl-B9MBs8CjcvOU2jLn4n570S5qMJKcT", "created": 1741569952, "model": "gpt-4.1-2025-04-14"}
-_SERVED = {"service_tier": "default", "system_fingerprint": "fp_44709d6fcb"}
-_USAGE = {
-    "prompt_tokens": 319,
-    "completion_tokens": 110,
-    "total_tokens": 429,
-    "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
-    "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0},
-}
-
-
-_STREAMED = "Content-Type: text/event-stream; charset=utf-8\r\nCache-Control: no-cache\r\nTransfer-Encoding: chunked"
-
-
-def answer_files(upstream: Upstream = "chat") -> dict[str, bytes]:
-    """What an upstream says, by the name of the file in which it looks for it."""
-    return _chat_answers() if upstream == "chat" else _messages_answers()
-
-
-def _chat_answers() -> dict[str, bytes]:
-    message = {"role": "assistant", "content": _TEXT + STAMP, "refusal": None, "annotations": []}
-    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
-    answer = _dump({**_NAMES, "object": "chat.completion", "choices": [choice], "usage": _USAGE, **_SERVED})
-    first = _event({"role": "assistant", "content": "", "refusal": None})
-    usage = _dump({**_NAMES, "object": "chat.completion.chunk", **_SERVED, "choices": [], "usage": _USAGE})
-    last = _event({}, "stop") + _chunk(b"data: " + usage + b"\n\n") + _chunk(b"data: [DONE]\n\n")
-    return {
-        "whole.http": _head(f"Content-Type: application/json\r\nContent-Length: {len(answer)}") + answer,
-        "begin.http": _head(_STREAMED) + first,
-        "event.http": _event({"content": STAMP}),
-        "end.http": last + b"0\r\n\r\n",
-    }
-
-
-def _messages_answers() -> dict[str, bytes]:
-    used = {
-        "input_tokens": 319, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0, "output_tokens": 1,
-        "service_tier": "standard",
-    }  # fmt: skip
-    message = {
-        "id": "msg_01XFDUDYJgAACzvnptvVoYEL", "type": "message", "role": "assistant", "model": "claude-sonnet-4-5-20250929",
-        "content": [], "stop_reason": None, "stop_sequence": None, "usage": used,
-    }  # fmt: skip
-    whole = message | {
-        "content": [{"type": "text", "text": _TEXT + STAMP}],
-        "stop_reason": "end_turn",
-        "usage": used | {"output_tokens": 110},
-    }
-    answer = _dump(whole)
-    begin = _named({"type": "message_start", "message": message}) + _named(
-        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}
-    )
-    delta = {"stop_reason": "end_turn", "stop_sequence": None}
-    end = (
-        _named({"type": "content_block_stop", "index": 0})
-        + _named({"type": "message_delta", "delta": delta, "usage": {"output_tokens": 110}})
-        + _named({"type": "message_stop"})
-    )
-    return {
-        "whole.http": _head(f"Content-Type: application/json\r\nContent-Length: {len(answer)}") + answer,
-        "begin.http": _head(_STREAMED) + begin,
-        "event.http": _named({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": STAMP}}),
-        "end.http": end + b"0\r\n\r\n",
-    }
-
-
-def _named(event: dict[str, Any]) -> bytes:
-    return _chunk(f"event: {event['type']}\ndata: ".encode() + _dump(event) + b"\n\n")
-
-
-def write_answers(folder: Path, upstream: Upstream = "chat") -> None:
-    for name, content in answer_files(upstream).items():
-        (folder / name).write_bytes(content)
-
-
-def _head(headers: str) -> bytes:
-    return f"HTTP/1.1 200 OK\r\nServer: upstream\r\nx-request-id: req_011CSHoEeqs5C35K2UUqR7Fy\r\n{headers}\r\n\r\n".encode()
-
-
-def _event(delta: dict[str, Any], finish: str | None = None) -> bytes:
-    choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
-    data = _dump({**_NAMES, "object": "chat.completion.chunk", **_SERVED, "choices": [choice]})
-    return _chunk(b"data: " + data + b"\n\n")
-
-
-def _chunk(data: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(data), data)
-
-
-def _dump(tree: dict[str, Any]) -> bytes:
-    return json.dumps(tree, separators=(",", ":")).encode()
+"""Of an answer in one piece, before its mark."""
 
 
 # ---------------------------------------------------------------- whether an answer is right
@@ -290,7 +238,7 @@ def _dump(tree: dict[str, Any]) -> bytes:
 def what_is_wrong(dialect: Dialect, events: int, content_type: str, answer: bytes) -> str:
     """A sentence, or nothing when the answer says the whole text. Only the text is judged: peers may differ in the rest."""
     try:
-        found, expected = _text_of(dialect, events, answer), STAMP * events if events else _TEXT + STAMP
+        found, expected = _text_of(dialect, events, answer), STAMP * events if events else TEXT + STAMP
     except (ValueError, LookupError, TypeError) as error:
         return f"the answer ({content_type}) cannot be read: {error!r}"
     if events and not content_type.startswith("text/event-stream"):

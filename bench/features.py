@@ -11,7 +11,7 @@ from collections.abc import Callable
 from bench.contestant import Contestant
 from bench.ours import ours
 
-_SUITES = ("chat", "messages", "chat-burst", "messages-burst")
+_SUITES = ("chat", "messages", "large", "chat-burst", "messages-burst")
 _LOG = 'log: {level: info, format: json, file: "${BENCH_LOG}"}'
 _KEYS = "keys:\n  - {name: bench, key: sk-bench-client-0001}\n"
 
@@ -35,7 +35,12 @@ CHANGES: dict[str, tuple[str, Callable[[str], str]]] = {
     "text-log": ("with its lines as text", _replaced("format: json", "format: text")),
     "debug-log": ("with `level: debug`", _replaced("level: info", "level: debug")),
     "strict": ("strict: what would be lost is refused", _replaced(_LOG, f"strict: true\n  {_LOG}")),
-    "no-store": ("without the store of responses and state", _replaced("store: {", "store: {enabled: false, ")),
+    "no-vault": ("without the vault of sealed state", _replaced("store: {", "vault: false\nstore: {")),
+    "no-fetch": (
+        "without fetching what requests link to, nor reading PDF",
+        _replaced("store: {", "fetch: {enabled: false}\ndocuments: {enabled: false}\nstore: {"),
+    ),
+    "no-store": ("without the store of responses, and so without a vault", _replaced("store: {", "store: {enabled: false, ")),
 }
 """By name: what is changed, and how."""
 

@@ -17,8 +17,9 @@ from pathlib import Path
 import msgspec
 
 from bench import processes
+from bench.answers import write_answers
 from bench.cores import bound
-from bench.exchanges import Upstream, write_answers
+from bench.exchanges import Upstream
 from bench.stats import Histogram
 
 HERE = Path(__file__).parent

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from bench.contestant import HERE, Contestant, Launch, Upstreams, Way, written
+from bench.contestant import HERE, Contestant, Launch, Upstreams, written
+from bench.exchanges import UPSTREAMS
 from dragoman import __version__
 
 CONFIG = HERE / "dragoman.yaml"
@@ -18,7 +19,7 @@ def ours(
     name: str,
     about: str,
     *,
-    ways: tuple[Way, ...],
+    ways: tuple[str, ...],
     driver: Literal["native", "asgi"] = "native",
     change: Callable[[str], str] | None = None,
     workers: int = 0,
@@ -33,8 +34,8 @@ def ours(
         return Launch(
             [*command, "--driver", driver, *(["--workers", str(workers)] if workers else [])],
             {
-                "BENCH_UPSTREAM": f"http://127.0.0.1:{upstreams.chat}",
-                "BENCH_MESSAGES": f"http://127.0.0.1:{upstreams.messages}",
+                # Where nobody asks for it there is none, and then it is nobody's port.
+                **{f"BENCH_{name.upper()}": f"http://127.0.0.1:{upstreams.port(name) or 9}" for name in UPSTREAMS},
                 "BENCH_LOG": str(folder / "gateway.log"),
                 "BENCH_FOLDER": str(folder),
                 "HOME": str(folder),

@@ -7,8 +7,10 @@ from typing import Literal
 
 import msgspec
 
+from bench.contestant import DIALECTS
+from bench.exchanges import UPSTREAMS
 from bench.stats import Histogram, median, merged, spread
-from bench.suites import ALL, DIRECTIONS, LATENCIES, MANY, Measured
+from bench.suites import ALL, DIRECTIONS, FURTHER, LATENCIES, MANY, NAMES, Measured
 
 BEGIN = "<!-- measured: begin (written by `make bench ARGS=--write`) -->"
 END = "<!-- measured: end -->"
@@ -115,7 +117,7 @@ def report(results: Results) -> str:
     names = [name for name in ALL if name in asked]
     parts = [_heading(results.setting)]
     loads = [name for name in names if ALL[name].kind == "load"]
-    main = [(ALL[name].title, _per_request(name)) for name in loads if name not in DIRECTIONS]
+    main = [(ALL[name].title, _per_request(name)) for name in loads if name not in DIRECTIONS and name not in FURTHER]
     if main:
         parts.append("CPU time per request, in microseconds, and requests per second that one core is good for:")
         parts.append(_table(results, main, skip={BASE}))
@@ -123,6 +125,8 @@ def report(results: Results) -> str:
     if directions:
         parts.append("The same, of other translations:")
         parts.append(_table(results, directions, skip={BASE}, filled=True))
+    if any(name in FURTHER for name in names):
+        parts += _every_direction(results, loads)
     paced = [name for name in names if ALL[name].kind == "paced"]
     if paced:
         parts.append("50 streams at once, an event each 10 ms:")
@@ -140,6 +144,27 @@ def report(results: Results) -> str:
     parts += _features(results, names)
     parts.append(_remarks(results))
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _every_direction(results: Results, loads: Iterable[str]) -> list[str]:
+    """Clients downwards, providers to the right."""
+    numbers = Numbers(results.turns, OURS)
+    found: dict[tuple[str, str], list[str]] = {}
+    for suite in (ALL[name] for name in loads if ALL[name].size == "small"):
+        used = numbers.middle(suite.name, "cpu_us")
+        ways = suite.way.partition(">")[0], suite.way.rpartition(">")[2]
+        found.setdefault(ways, ["", ""])[suite.events > 0] = (
+            "" if used is None else _microseconds(used) + _marked(numbers, suite.name)
+        )
+    rows = [["", *(f"to {NAMES[upstream]}" for upstream in UPSTREAMS)], ["---"] * (len(UPSTREAMS) + 1)]
+    for client in DIALECTS:
+        cells = (" / ".join(filter(None, found.get((client, upstream), ()))) for upstream in UPSTREAMS)
+        rows.append([NAMES[client], *cells])
+    said = (
+        f"Every direction that there is, of `{OURS}`: CPU microseconds per request, in one piece / as a stream of 100 events at"
+        " once. What speaks the same on both sides goes verbatim:"
+    )
+    return [said, _rows(rows)]
 
 
 def _processes(results: Results) -> str:

@@ -1,6 +1,6 @@
 """`python -m bench`: rounds in which each has its turn, A B C A B C, so that a slow minute of the machine is everybody's.
 
-make bench                                          everything, once: about seven minutes with all the other gateways
+make bench                                          everything, once: about eight minutes with all the other gateways
 make bench ARGS='--quick'                           Dragoman and nginx, the suites that matter most: less than two minutes
 make bench ARGS='--only dragoman --suites chat'     one figure
 make bench ARGS='--rounds 5 --seconds 3 --write'    figures for docs/performance.md
@@ -9,6 +9,7 @@ make bench ARGS='--rounds 5 --seconds 3 --write'    figures for docs/performance
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
 import platform
 import signal
@@ -25,6 +26,7 @@ import msgspec
 from bench import contestants, cores, generator, suites
 from bench.charts import draw, shown
 from bench.contestant import Contestant, Failed, Upstreams
+from bench.exchanges import UPSTREAMS
 from bench.ports import free_port, raise_file_limit
 from bench.processes import Others
 from bench.report import Entry, Results, Setting, Turn, put_between_marks, report
@@ -107,12 +109,13 @@ def run(options: argparse.Namespace) -> Results:
     began, others = time.monotonic(), Others()
     turns: list[Turn] = []
     took: dict[str, float] = {}
-    upstreams = Upstreams(free_port(), free_port())
-    with (
-        tempfile.TemporaryDirectory(prefix="bench-") as folder,
-        generator.upstream(tools, place.load, upstreams.chat, limit + 300),
-        generator.upstream(tools, place.load, upstreams.messages, limit + 300, "messages"),
-    ):
+    asked = {contestants.upstream_of(suite.way) for suite in chosen.values()} | {"chat"}
+    upstreams = Upstreams(**{name: free_port() for name in UPSTREAMS if name in asked | {"messages"}})
+    with contextlib.ExitStack() as opened:
+        folder = opened.enter_context(tempfile.TemporaryDirectory(prefix="bench-"))
+        for name in UPSTREAMS:
+            if name in asked:
+                opened.enter_context(generator.upstream(tools, place.load, upstreams.port(name), limit + 300, name))
         bench = Bench(tools, place.load, Path(folder), options.seconds)
         skipped: set[str] = set()
         for number in range(1, options.rounds + 1):

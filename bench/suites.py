@@ -10,13 +10,14 @@ latency   one request at a time over 1 connection, a few a second over 10, and 3
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
 from bench import generator, processes
-from bench.contestant import Contestant, Failed, Running, Way
+from bench.contestant import EVERY_WAY, FEW_WAYS, Contestant, Failed, Running
 from bench.contestants import ask, asked, dialect_of, upstream_of
 from bench.exchanges import Size
 from bench.generator import Load, Outcome, Tools
@@ -45,7 +46,7 @@ class Suite(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     title: str
-    way: Way
+    way: str
     kind: Literal["load", "paced", "held", "latency", "workers"]
     size: Size = "small"
     events: int = 0
@@ -55,8 +56,9 @@ class Suite(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def marks(self) -> int:
-        """In a right answer. Responses says its whole text four times more when it ends."""
-        return self.events * (5 if self.way.startswith("responses") else 1) or 1
+        """In a right answer. Responses says its whole text four times more when it ends; our upstream does not."""
+        told = 5 if self.way.startswith("responses") and not self.way.endswith("responses") else 1
+        return self.events * told or 1
 
     @property
     def pace(self) -> int:
@@ -64,21 +66,36 @@ class Suite(msgspec.Struct, frozen=True, kw_only=True):
         return round(self.streams * 1000 / HELD_EVENTS_PER_SECOND) if self.kind == "held" else PACE
 
 
-def _load(name: str, title: str, way: Way, *, size: Size = "small", events: int = 0, core: bool = False) -> Suite:
+def _load(name: str, title: str, way: str, *, size: Size = "small", events: int = 0, core: bool = False) -> Suite:
     return Suite(name=name, title=title, way=way, kind="load", size=size, events=events, core=core)
 
 
-def _held(streams: int, way: Way, name: str, title: str) -> Suite:
+def _held(streams: int, way: str, name: str, title: str) -> Suite:
     events = round(HELD_SECONDS * HELD_EVENTS_PER_SECOND / streams)
     return Suite(name=name, title=title, way=way, kind="held", streams=streams, events=events, once=True)
 
 
+NAMES = {"chat": "Chat", "messages": "Messages", "responses": "Responses", "gemini": "Gemini", "converse": "Converse"}
+
+
+def _further() -> Iterator[Suite]:
+    """The directions that Dragoman alone is measured in."""
+    for way in EVERY_WAY:
+        client, _, upstream = way.partition(">")
+        if way not in FEW_WAYS:
+            for events, more in ((0, ""), (EVENTS, "-burst")):
+                title = f"{NAMES[client]} to {NAMES[upstream]}{' stream' if events else ' JSON'}"
+                yield _load(f"{client}-to-{upstream}{more}", title, way, events=events)
+
+
+FURTHER = {suite.name: suite for suite in _further()}
 ALL: dict[str, Suite] = {
     suite.name: suite
     for suite in (
         _load("chat", "Chat JSON", "chat", core=True),
         _load("messages", "Messages to Chat JSON", "messages>chat", core=True),
         _load("large", "Messages to Chat JSON, 66 kB, 20 tools", "messages>chat", size="large", core=True),
+        _load("chat-large", "Chat JSON, 66 kB, 20 tools", "chat", size="large", core=True),
         _load("chat-burst", "Chat stream, 100 events at once", "chat", events=EVENTS, core=True),
         _load("messages-burst", "Messages to Chat stream, 100 events at once", "messages>chat", events=EVENTS, core=True),
         _load("losses", "Messages to Chat JSON, one loss", "messages>chat", size="lossy"),
@@ -88,6 +105,7 @@ ALL: dict[str, Suite] = {
         _load("responses-burst", "Responses to Chat stream", "responses>chat", events=EVENTS),
         _load("gemini", "Gemini to Chat JSON", "gemini>chat"),
         _load("gemini-burst", "Gemini to Chat stream", "gemini>chat", events=EVENTS),
+        *FURTHER.values(),
         Suite(name="chat-paced", title="Chat", way="chat", kind="paced", events=EVENTS, core=True),
         Suite(name="messages-paced", title="Messages to Chat", way="messages>chat", kind="paced", events=EVENTS, core=True),
         _held(1_000, "chat", "streams-1000", "1,000 Chat streams"),

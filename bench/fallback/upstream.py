@@ -37,7 +37,7 @@ class Script:
 class _Connection(asyncio.Protocol):
     def __init__(self, script: Script) -> None:
         self._script = script
-        self._body = b""
+        self._body = self._url = b""
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -55,14 +55,17 @@ class _Connection(asyncio.Protocol):
             self._transport.close()
 
     def on_message_begin(self) -> None:
-        self._body = b""
+        self._body = self._url = b""
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
 
     def on_body(self, body: bytes) -> None:
         self._body = self._body + body if self._body else body
 
     def on_message_complete(self) -> None:
         body, script, write = self._body, self._script, self._transport.write
-        if _STREAMS.search(body) is None:
+        if _STREAMS.search(body) is None and b"stream" not in self._url:
             write(script.whole)
             return
         events, pace = _number(_EVENTS, body, 100), _number(_PACE, body, 0) / 1000

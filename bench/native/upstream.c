@@ -7,7 +7,7 @@
  *   begin.http   the head of a streamed answer, and its first chunk
  *   event.http   one event in one chunk, with '~' and 19 zeros, where the time of sending is put
  *   end.http     the last chunks
- * A request whose body holds "stream":true gets the stream. `events=N` anywhere in the body says how many events, `pace=MS`
+ * A request whose body holds "stream":true gets the stream, and so does one whose path holds "stream", as in Gemini and Converse. `events=N` anywhere in the body says how many events, `pace=MS`
  * how many milliseconds apart; without a pace the whole stream is written at once. It ends by itself after SECONDS.
  *
  * `fallback/upstream.py` is the same program in Python.
@@ -124,8 +124,10 @@ static unsigned number_after(const char *body, size_t size, const char *name, un
     return found ? (unsigned)strtoul(found + strlen(name), NULL, 10) : otherwise;
 }
 
-static void answer(connection *c, const char *body, size_t size) {
-    if (!memmem(body, size, "\"stream\":true", 13) && !memmem(body, size, "\"stream\": true", 14)) {
+static void answer(connection *c, const char *request, const char *body, size_t size) {
+    const char *line_end = memchr(request, '\r', (size_t)(body - request));
+    if (!memmem(body, size, "\"stream\":true", 13) && !memmem(body, size, "\"stream\": true", 14) &&
+        !memmem(request, (size_t)(line_end - request), "stream", 6)) {
         append(&c->out, whole.at, whole.size);
         return;
     }
@@ -158,7 +160,7 @@ static bool process(connection *c) {
             }
         }
         if (c->in.size - done < head + length) break;
-        answer(c, request + head, length);
+        answer(c, request, request + head, length);
         done += head + length;
     }
     memmove(c->in.at, c->in.at + done, c->in.size - done);

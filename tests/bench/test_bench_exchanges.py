@@ -8,19 +8,22 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bench.contestants import DIALECTS
+from bench.answers import answer_files
+from bench.contestant import DIALECTS
 from bench.exchanges import (
     CHAT_MODEL,
     KEY,
     MESSAGES_MODEL,
+    MODELS,
     STAMP,
+    UPSTREAMS,
     Dialect,
     Upstream,
-    answer_files,
     body,
     request,
     what_is_wrong,
 )
+from dragoman.wire.eventstream import MessageReader
 
 BENCH = Path(__file__).parents[2] / "bench"
 
@@ -49,6 +52,14 @@ def test_a_stream_is_asked_for_with_its_script() -> None:
     assert json.loads(body("chat"))["stream"] is False
 
 
+def test_the_large_request_is_the_same_in_chat() -> None:
+    tree = json.loads(body("chat", "large"))
+    assert 60_000 <= len(body("chat", "large")) <= 68_000
+    assert len(tree["tools"]) == 20
+    assert [message["role"] for message in tree["messages"]] == ["system", "user", *["assistant", "tool"] * 4]
+    assert tree["messages"][2]["tool_calls"][0]["id"] == tree["messages"][3]["tool_call_id"]
+
+
 def test_a_request_on_the_wire_says_the_length_of_its_body() -> None:
     head, _, content = request("messages", 4000, body("messages")).partition(b"\r\n\r\n")
     assert f"Content-Length: {len(content)}".encode() in head.split(b"\r\n")
@@ -69,14 +80,21 @@ def _streamed(events: int, upstream: Upstream = "chat") -> bytes:
     return _text(files["begin.http"].partition(b"\r\n\r\n")[2] + files["event.http"] * events + files["end.http"])
 
 
-@pytest.mark.parametrize("upstream", ["chat", "messages"])
-def test_the_answers_of_the_upstreams_are_right(upstream: Upstream) -> None:
+@pytest.mark.parametrize("upstream", DIALECTS)
+def test_the_answers_of_the_upstreams_are_right(upstream: Dialect) -> None:
     whole = answer_files(upstream)["whole.http"].partition(b"\r\n\r\n")[2]
     assert what_is_wrong(upstream, 0, "application/json", whole) == ""
     assert what_is_wrong(upstream, 7, "text/event-stream; charset=utf-8", _streamed(7, upstream)) == ""
 
 
-@pytest.mark.parametrize("upstream", ["chat", "messages"])
+def test_the_event_stream_of_converse_has_right_checksums() -> None:
+    said = MessageReader().feed(_streamed(3, "converse"))
+    kinds = [message.text(":event-type") for message in said]
+    assert kinds == ["messageStart", *["contentBlockDelta"] * 3, "contentBlockStop", "messageStop", "metadata"]
+    assert json.loads(said[1].payload)["delta"]["text"] == STAMP
+
+
+@pytest.mark.parametrize("upstream", UPSTREAMS)
 def test_each_event_has_one_mark_and_nothing_else_has_any(upstream: Upstream) -> None:
     files = answer_files(upstream)
     assert {name: content.count(b"~") for name, content in files.items()} == {
@@ -107,7 +125,7 @@ def test_a_stream_of_messages_is_read_by_its_text_deltas() -> None:
 def test_every_gateway_is_configured_for_the_key_and_the_model_that_are_sent() -> None:
     ours = yaml.safe_load((BENCH / "dragoman.yaml").read_text())
     assert ours["keys"][0]["key"] == KEY
-    assert list(ours["models"]) == [CHAT_MODEL, MESSAGES_MODEL]
+    assert list(ours["models"]) == list(MODELS.values())
     theirs = yaml.safe_load((BENCH / "peers" / "litellm.yaml").read_text())
     assert theirs["general_settings"]["master_key"] == KEY
     assert [model["model_name"] for model in theirs["model_list"]] == [CHAT_MODEL, MESSAGES_MODEL]

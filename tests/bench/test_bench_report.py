@@ -178,3 +178,19 @@ def test_several_workers_have_a_table_with_the_share_of_each() -> None:
     assert row(text, "1 workers") == ["| 1 workers | 9,000 | 50.0 | 100% | 30 |"]
     assert row(text, "2 workers") == ["| 2 workers | 18,000 | 51.0 | 52% + 48% | 30 |"]
     assert "start to first answer" not in text
+
+
+def test_every_direction_has_a_cell_and_what_goes_verbatim_too() -> None:
+    measured = {
+        name: Measured(cpu_us=us)
+        for name, us in {
+            "chat": 50.0,
+            "chat-burst": 90.0,
+            "gemini-to-converse": 150.0,
+            "gemini-to-converse-burst": 400.0,
+        }.items()
+    }
+    text = report(results(turn("dragoman", 1, **measured), entries=[Entry(name="dragoman", about="all on")]))
+    assert row(text, "Chat") == ["| Chat | 50.0 / 90.0 |  |  |  |  |"]
+    assert row(text, "Gemini") == ["| Gemini |  |  |  |  | 150 / 400 |"]
+    assert row(text, "dragoman")[0] == "| dragoman | 50.0 (20,000/s) | 90.0 (11,111/s) |"

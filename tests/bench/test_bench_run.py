@@ -7,15 +7,18 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from bench import contestant, contestants, features, run, suites
-from bench.contestant import Contestant, Failed, Launch, Upstreams
+from bench import contestant, contestants, features, generator, run, suites
+from bench.contestant import EVERY_WAY, Contestant, Failed, Launch, Upstreams
+from bench.exchanges import UPSTREAMS
 from bench.ours import CONFIG
 from bench.peers import install
+from bench.ports import free_port
 from bench.report import Entry, Results, Setting, Turn, report
 from dragoman.config import load
 
@@ -74,6 +77,34 @@ def test_a_gateway_is_measured_as_users_start_it_and_gone_afterwards(capsys: pyt
     assert "| dragoman |" in report(results)
     told = subprocess.run(["ps", "-axo", "command="], capture_output=True, text=True, timeout=10, check=True)
     assert f"{CONFIG}" not in told.stdout
+
+
+@pytest.mark.parametrize("python", [False, True])
+def test_every_direction_is_answered_rightly(python: bool, tmp_path: Path) -> None:
+    tools = generator.find(python_only=python)
+    ports = Upstreams(**{name: free_port() for name in UPSTREAMS})
+    with ExitStack() as opened:
+        for name in UPSTREAMS:
+            opened.enter_context(generator.upstream(tools, None, ports.port(name), 60, name))
+        running = opened.enter_context(contestants.running(contestants.dragoman(), None, ports))
+        wrong = {
+            f"{way}, {events} events": contestants.ask(
+                running, contestants.dialect_of(way), contestants.upstream_of(way), events=events
+            )
+            for way in EVERY_WAY
+            for events in (0, 5)
+        }
+        assert {way: sentence for way, sentence in wrong.items() if sentence} == {}
+        for suite in (
+            suites.ALL["responses-burst"],
+            suites.ALL["responses-to-responses-burst"],
+            suites.ALL["chat-to-converse-burst"],
+        ):
+            bench = suites.Bench(tools, None, tmp_path, 0.1)
+            outcome = bench.load(
+                suite, running, generator.Load(connections=2, seconds=0.1, marks=suite.marks), events=suite.events
+            )
+            assert (outcome.failed, outcome.complaint) == (0, "")
 
 
 def test_several_workers_share_the_work(capsys: pytest.CaptureFixture[str]) -> None:
@@ -155,7 +186,7 @@ def test_a_peer_that_cannot_be_had_is_told_and_the_others_are_installed(
 @pytest.mark.parametrize("name", features.CHANGES)
 def test_the_configuration_of_each_feature_is_one_that_the_gateway_takes(name: str, tmp_path: Path) -> None:
     text = features.CHANGES[name][1](CONFIG.read_text())
-    told = {"BENCH_UPSTREAM": "http://a", "BENCH_MESSAGES": "http://b", "BENCH_LOG": "l", "BENCH_FOLDER": str(tmp_path)}
+    told = {f"BENCH_{name.upper()}": "http://a" for name in UPSTREAMS} | {"BENCH_LOG": "l", "BENCH_FOLDER": str(tmp_path)}
     assert load(text, ".yaml", told, "dragoman.yaml").models
 
 
