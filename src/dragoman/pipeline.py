@@ -112,6 +112,8 @@ async def _attempt(call: Call, attempt: Attempt) -> Outcome:
     request = await fitted(call, endpoint, upstream, ledger) if not verbatim and call.has_attachments() else None
     if not verbatim and call.core.continuity is not None and call.core.continuity.may_recall(call):
         request = await call.core.continuity.recall(call, endpoint, upstream, request)
+    if verbatim and call.core.continuity is not None and call.core.continuity.may_learn(call):
+        await call.core.continuity.learn(call)
     body = body_for(call, endpoint, upstream, ledger, verbatim=verbatim, request=request)
     refuse_losses(call, endpoint, ledger)
     url, headers, own_key = addressed(call, endpoint, upstream, verbatim=verbatim)

@@ -388,3 +388,100 @@ def test_only_what_is_sealed_goes_when_a_body_is_verbatim(gateway: Served, scrip
     assert SEALS[5].encode() not in sent
     assert b'"future":{"b":1e3, "a":[ ]}' in sent
     assert json.loads(sent)["messages"][1]["content"] == [{"type": "text", "text": "It is sunny."}]
+
+
+# ---------------------------------------------------------------- beyond one process
+
+
+@pytest.fixture
+def config(scripted: ThreadedUpstream, tmp_path: Path) -> dict[str, Any]:
+    return {"providers": providers(scripted), "store": {"path": str(tmp_path / "d.db")}, "keys": KEYS}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("dialect", ISSUERS)
+def test_whose_a_seal_is_that_went_through_verbatim_is_known_after_a_restart(
+    config: dict[str, Any], scripted: ThreadedUpstream, dialect: str, stream: bool
+) -> None:
+    with serving(config) as served:
+        talk = Conversation(served, scripted, dialect, "keeps", f"restarted {dialect}")
+        if stream:
+            scripted.script(scenario("seen", sealed(SEALS[0]), Text("Sunny."), Usage(input=9, output=5), Finish("stop")))
+            body = _body(dialect, _question(dialect, "?"), f"a-{dialect}/m", stream=True)
+            path = _path(dialect, f"a-{dialect}/m", stream=True)
+            assert SEALS[0].encode() in say(served, "POST", path, [JSON, ("x-dragoman-key", talk.key)], body).body
+        talk.ask(f"a-{dialect}", sealed(SEALS[0]), Text("It is sunny."))
+    for provider in (f"b-{dialect}", f"a-{dialect}", f"b-{dialect}"):
+        with serving(config) as served:
+            talk.gateway = served
+            talk.ask(provider, Text("And warm."))
+            assert talk.holds(SEALS[0]) == (provider == f"a-{dialect}")
+
+
+@pytest.mark.parametrize("dialect", ISSUERS)
+def test_two_processes_with_one_store_know_the_same(config: dict[str, Any], scripted: ThreadedUpstream, dialect: str) -> None:
+    with serving(config) as one, serving(config) as other:
+        talk = Conversation(one, scripted, dialect, "keeps", f"two {dialect}")
+        talk.ask(f"a-{dialect}", sealed(SEALS[0]), Text("It is sunny."))
+        assert one.engine.seals is not None
+        asyncio.run_coroutine_threadsafe(one.engine.seals.aclose(), one.loop).result(PATIENCE)
+        talk.gateway = other
+        talk.ask(f"b-{dialect}", sealed(SEALS[1]), Text("And warm."))
+        assert not talk.holds(SEALS[0])
+        assert other.engine.seals is not None
+        asyncio.run_coroutine_threadsafe(other.engine.seals.aclose(), other.loop).result(PATIENCE)
+        talk.gateway = one
+        talk.ask(f"a-{dialect}", Text("Indeed."))
+        assert talk.holds(SEALS[0])
+        assert not talk.holds(SEALS[1])
+        if dialect == "messages":
+            body = _body(dialect, [*talk.history, *_question(dialect, "?")], "b-messages/m", stream=False)
+            say(other, "POST", "/v1/messages/count_tokens", [JSON, ("x-dragoman-key", talk.key)], body)
+            counted = scripted.requests[-1]
+            assert counted.path.endswith("/count_tokens")
+            assert SEALS[1].encode() in counted.body
+            assert SEALS[0].encode() not in counted.body
+
+
+@pytest.mark.parametrize("dialect", ISSUERS)
+def test_a_seal_of_unknown_origin_is_shown_once_to_who_refuses_it(
+    config: dict[str, Any], scripted: ThreadedUpstream, dialect: str
+) -> None:
+    """A history from elsewhere: nobody can know whose it is before it is tried."""
+    with serving({**config, "store": False}) as served:
+        talk = Conversation(served, scripted, dialect, "keeps", f"elsewhere {dialect}")
+        talk.ask(f"a-{dialect}", sealed(SEALS[0]), Text("It is sunny."))
+    with serving({**config, "store": False}) as served:
+        talk.gateway = served
+        asked = len(scripted.requests)
+        scripted.script(scenario("stale", HttpError(400, body=json.dumps(REFUSALS[dialect]).encode())))
+        talk.ask(f"b-{dialect}", Text("And warm."))
+        talk.ask(f"b-{dialect}", Text("Indeed."))
+        assert [SEALS[0].encode() in one.body for one in scripted.requests[asked:]] == [True, False, False]
+        talk.ask(f"a-{dialect}", Text("So it is."))
+        assert talk.holds(SEALS[0]), "whoever else may know it is shown it"
+
+
+def test_where_one_issuer_alone_speaks_an_api_nothing_is_written_and_no_store_is_opened(
+    config: dict[str, Any], scripted: ThreadedUpstream, tmp_path: Path
+) -> None:
+    alone = {"a-messages": config["providers"]["a-messages"], "b-responses": config["providers"]["b-responses"]}
+    with serving({**config, "providers": alone}) as served:
+        talk = Conversation(served, scripted, "messages", "keeps", "alone")
+        for _ in range(2):
+            talk.ask("a-messages", sealed(SEALS[0]), Text("It is sunny."))
+    assert not (tmp_path / "d.db").exists()
+
+
+def test_a_store_that_cannot_be_used_holds_up_no_conversation(
+    config: dict[str, Any], scripted: ThreadedUpstream, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    with serving({**config, "store": {"path": str(tmp_path / "file" / "d.db")}}) as served:
+        talk = Conversation(served, scripted, "messages", "keeps", "broken")
+        talk.ask("a-messages", sealed(SEALS[0]), Text("It is sunny."))
+        talk.ask("b-messages", Text("And warm."))
+        assert not talk.holds(SEALS[0]), "this process knows"
+        talk.history[1]["content"][0]["signature"] = SEALS[3]
+        talk.ask("b-messages", Text("Indeed."))
+        assert talk.holds(SEALS[3]), "nobody knows"

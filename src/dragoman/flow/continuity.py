@@ -3,7 +3,7 @@ nobody else.
 
 What goes through the hub carries its issuer's name (`ir/carrier.py`). This is about the rest:
 
-Witness    who sealed what went through verbatim, so that it is taken out of a body that goes verbatim to somebody else
+own        a body that goes verbatim holds nothing that another has sealed (`flow/seals.py` knows who has)
 refused    a provider does not know the sealed state in a request: it is asked once more, without it
 remember   what a client has no place for is put into the vault before its answer ends
 recall     and taken out of it when the client sends that answer back
@@ -11,15 +11,16 @@ recall     and taken out of it when the client sends that answer back
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 
 import msgspec
 
 from dragoman.dialects.base import Dialect
-from dragoman.dialects.sealing import Foreign, Sealing, refuses_seal
+from dragoman.dialects.sealing import Sealing, refuses_seal
 from dragoman.errors import StoreUnavailable, UpstreamError
 from dragoman.flow.call import Call
+from dragoman.flow.seals import Witness
 from dragoman.flow.turns import Turn, carried_in, fits_in_id, missing, named, put_back, sealed_in, turn_of
 from dragoman.flow.vault import Owner, Vault
 from dragoman.ir.events import Response
@@ -29,50 +30,8 @@ from dragoman.ir.request import Message, Reasoning, Request
 from dragoman.route.plan import Outcome
 from dragoman.route.target import Endpoint
 
-_MOST_KNOWN = 50_000
 _MOST_KEPT = 256 * 1024
 """Bytes of one turn's sealed state."""
-
-
-class Witness:
-    """Remembers who sealed what. In memory: after a restart a foreign seal goes out once, is refused, and goes out no more.
-
-    `contested` are the dialects that providers of more than one issuer speak; in any other no seal can meet a stranger."""
-
-    __slots__ = ("_contested", "_known", "_most", "_number")
-
-    def __init__(self, contested: Iterable[str], most: int = _MOST_KNOWN) -> None:
-        self._contested = frozenset(contested)
-        self._known: dict[int, str] = {}
-        self._number: dict[str, int] = {}
-        self._most = most
-
-    def of(self, dialect: Dialect) -> Sealing | None:
-        """How to find what is to be noted in a verbatim answer; None where nothing is."""
-        return dialect.sealing if dialect.name in self._contested else None
-
-    def note(self, values: Iterable[str], issuer: str) -> None:
-        known, number = self._known, self._number
-        for value in values:
-            key = hash(value)
-            before = known.pop(key, None)
-            known[key] = issuer
-            number[issuer] = number.get(issuer, 0) + 1
-            if before is not None:
-                number[before] -= 1
-        while len(known) > self._most:
-            number[known.pop(next(iter(known)))] -= 1
-
-    def foreign(self, issuer: str) -> Foreign | None:
-        """Whether a seal is known to be another's; None when no other has sealed anything."""
-        if not self._number or not any(count and of != issuer for of, count in self._number.items()):
-            return None
-        known = self._known
-
-        def is_foreign(value: str) -> bool:
-            return known.get(hash(value), issuer) != issuer
-
-        return is_foreign
 
 
 class Continuity:
@@ -85,6 +44,24 @@ class Continuity:
         self.vault = vault
 
     # ------------------------------------------------------------ verbatim
+
+    def may_learn(self, call: Call) -> bool:
+        """Whether others may know who sealed what in this body. Asked of every request that goes verbatim."""
+        shared = self.witness.shared
+        if not shared or call.dialect.name not in shared:
+            return False
+        sealing = call.dialect.sealing
+        return sealing is not None and sealing.marked(call.inbound.body)
+
+    async def learn(self, call: Call) -> None:
+        """Before `own`."""
+        if call.dialect.sealing is not None:
+            await self.witness.learn(_sealed(call.dialect.sealing, call.inbound.body))
+
+    def refused_by(self, call: Call, endpoint: Endpoint) -> None:
+        """This endpoint answers the request without what is sealed in it, and did not with it."""
+        if call.report.tier == "verbatim" and call.dialect.sealing is not None:
+            self.witness.note_refused(_sealed(call.dialect.sealing, call.inbound.body), endpoint.issuer)
 
     def own(self, call: Call, endpoint: Endpoint, body: bytes) -> bytes:
         """A body in its own dialect, without what is sealed for somebody else; without any seal when that is asked for."""
@@ -182,6 +159,18 @@ def _any(value: str) -> bool:
     return bool(value)
 
 
+def _sealed(sealing: Sealing, body: bytes) -> list[str]:
+    """The sealed values in a request."""
+    found: list[str] = []
+
+    def look(value: str) -> bool:
+        found.append(value)
+        return False
+
+    sealing.without(body, look)
+    return found
+
+
 def _owner(call: Call) -> Owner:
     """Whose it is: the holder of the gateway's key, and whoever owns the credential that the caller brought."""
     caller = call.report.caller
@@ -198,7 +187,7 @@ def witness_of(call: Call, upstream: Dialect, endpoint: Endpoint) -> Callable[[b
 
     def look(data: bytes) -> None:
         if sealing.marked(data):
-            witness.note(sealing.values(data), issuer)
+            witness.saw(upstream, sealing.values(data), issuer)
 
     return look
 

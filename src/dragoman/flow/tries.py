@@ -69,6 +69,8 @@ async def _without_seals(call: Call, attempt: Attempt, one: Try, first: Dragoman
         outcome = await _outcome(call, attempt, one)
     finally:
         call.stripped = False
+    if outcome.error is None and call.core.continuity is not None:
+        call.core.continuity.refused_by(call, attempt.endpoint)
     outcome.note = f" (without what is sealed in the request, which it refused: {first.status} {first.message})"
     return outcome
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
@@ -19,7 +19,8 @@ from dragoman.dialects import EVERY
 from dragoman.dialects.base import ModelCard
 from dragoman.flow.access import KeyRing
 from dragoman.flow.call import Core, Report
-from dragoman.flow.continuity import Continuity, Witness
+from dragoman.flow.continuity import Continuity
+from dragoman.flow.seals import Witness
 from dragoman.gateway import Gateway, Site
 from dragoman.io.clock import SystemClock, new_id
 from dragoman.io.documents import PdfReader
@@ -27,6 +28,7 @@ from dragoman.io.fetch import HttpFetcher
 from dragoman.io.guard import Guard
 from dragoman.io.local import LentModel, LocalModel
 from dragoman.io.process import resident
+from dragoman.io.seals import StoreSeals
 from dragoman.io.store import store_of
 from dragoman.io.upstream import HttpTransport, Limits
 from dragoman.io.vault import vault_of
@@ -58,6 +60,7 @@ class Engine:
         self._routes: dict[str, Route] = {}
         self.clock = SystemClock()
         self.store = store_of(config.store, self.clock)
+        self.seals = StoreSeals(self.store, self.clock, config.vault.ttl) if self.store is not None else None
         self.fetcher = _fetcher(config.fetch)
         core = Core(
             transport=self.transport,
@@ -69,7 +72,7 @@ class Engine:
             ping_every=config.server.ping,
             fetcher=self.fetcher,
             reader=_reader(config.documents),
-            continuity=Continuity(Witness(_contested(self.config)), vault_of(config.vault, self.store, self.clock)),
+            continuity=Continuity(self._witness(), vault_of(config.vault, self.store, self.clock)),
         )
         self.workshop = TaskWorkshop()
         self.stored = Stored(core, self.store, config.store.ttl, self.workshop)
@@ -94,10 +97,20 @@ class Engine:
         await self.transport.aclose()
         if self.fetcher is not None:
             await self.fetcher.aclose()
+        if self.seals is not None:
+            await self.seals.aclose()
         if self.store is not None:
             await self.store.aclose()
         if self.local is not None:
             await asyncio.to_thread(self.local.stop)
+
+    def _witness(self) -> Witness:
+        providers = self.config.providers.values()
+        # A caller may come with a key of its own for any provider of the table; but only those that are set up are worth a
+        # store that may not be open otherwise, and the built-in model seals nothing.
+        set_up = [one for one in providers if (one.ready or one.explicit) and one.name != self.config.local.name]
+        shared = _contested(set_up)
+        return Witness(_contested(providers), self.clock, memory=self.seals, shared=shared)
 
     # ------------------------------------------------------------ routes
 
@@ -308,10 +321,10 @@ def observe(report: Report) -> None:
     logs.write(log, line)
 
 
-def _contested(config: Config) -> list[str]:
+def _contested(providers: Iterable[ProviderConfig]) -> list[str]:
     """The dialects that providers of more than one issuer speak."""
     issuers: dict[str, set[str]] = {}
-    for provider in config.providers.values():
+    for provider in providers:
         for dialect in provider.row.dialects():
             issuers.setdefault(dialect, set()).add(provider.issuer or provider.name)
     return [dialect for dialect, names in issuers.items() if len(names) > 1]

@@ -1,0 +1,83 @@
+"""Who sealed what, in the store: `flow/seals.py` beyond one process. Of a seal only a hash is kept."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from hashlib import sha256
+
+from dragoman.errors import StoreUnavailable
+from dragoman.records import Record, Records
+from dragoman.wire.http import Clock
+
+log = logging.getLogger("dragoman.seals")
+
+KIND = "seal"
+_NOBODY = ""
+"""The owner of these records: they are of the gateway's own."""
+_SOON = 0.02
+"""Seconds in which what is to be written is collected. A client needs longer to send back what it has just got."""
+_MOST_FRESH = 10_000
+_PATIENCE = 1.0
+"""Seconds. A request can go on without; what is foreign in it is then refused, and left out the second time."""
+
+
+class StoreSeals:
+    """`ttl` in seconds: how long a seal is known after it was last asked for."""
+
+    def __init__(self, records: Records, clock: Clock, ttl: float) -> None:
+        self._records = records
+        self._clock = clock
+        self._ttl = ttl
+        self._fresh: dict[str, str] = {}
+        self._writing: asyncio.Task[None] | None = None
+
+    def keep(self, values: Sequence[str], issuer: str) -> None:
+        if len(self._fresh) < _MOST_FRESH:
+            self._fresh.update((_digest(value), issuer) for value in values)
+        if self._writing is None:
+            self._writing = asyncio.get_running_loop().create_task(self._write())
+
+    async def issuers(self, values: Sequence[str]) -> dict[str, str]:
+        digests = {value: _digest(value) for value in values}
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                found = await self._records.several(KIND, _NOBODY, list(digests.values()))
+                await self._renew(list(found.values()))
+        except (StoreUnavailable, TimeoutError):
+            return {}  # its log says why
+        return {value: found[digest].body.decode() for value, digest in digests.items() if digest in found}
+
+    async def aclose(self) -> None:
+        """What is to be written still is."""
+        while self._writing is not None:
+            await asyncio.wait({self._writing})
+
+    async def _renew(self, found: list[Record]) -> None:
+        now = self._clock.time()
+        old = [one.id for one in found if (one.expires or now) - now < self._ttl / 2]
+        if old:
+            # The conversation goes on.
+            await self._records.keep(KIND, _NOBODY, old, now + self._ttl)
+
+    async def _write(self) -> None:
+        try:
+            while self._fresh:
+                await asyncio.sleep(_SOON)
+                fresh, self._fresh = self._fresh, {}
+                now = self._clock.time()
+                records = [
+                    Record(kind=KIND, owner=_NOBODY, id=digest, body=issuer.encode(), created=now, expires=now + self._ttl)
+                    for digest, issuer in fresh.items()
+                ]
+                try:
+                    await self._records.put(*records)
+                except StoreUnavailable as error:
+                    log.warning("who sealed %d parts of answers is known to this process alone: %s", len(fresh), error.message)
+        finally:
+            self._writing = None
+
+
+def _digest(value: str) -> str:
+    return sha256(value.encode("utf-8", "surrogatepass")).hexdigest()
