@@ -27,6 +27,7 @@ from typing import cast
 import httptools
 
 from dragoman.errors import UpstreamError, UpstreamGarbled, UpstreamUnreachable
+from dragoman.io.eager import Waiter
 from dragoman.wire.http import Head, RawHeaders
 
 HEAD_LIMIT = 64 * 1024
@@ -100,7 +101,7 @@ class Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._deadline = 0.0
-        self._waiter: asyncio.Future[bool] | None = None
+        self._waiter = Waiter(loop)
         self._wants_body = False
         self._wants_room = False
         self._as_head = False
@@ -161,14 +162,12 @@ class Connection(asyncio.Protocol):
             self._transport.write(piece)
             self._sent_whole = last
 
-    async def wait(self, deadline: float, *, for_body: bool = False, for_room: bool = False) -> bool:
-        """Sleep until there is something to look at: the head, with `for_body` bytes or the end, with `for_room`
-        also room to write. False when `deadline` (loop time) came first."""
+    def wait(self, deadline: float, *, for_body: bool = False, for_room: bool = False) -> Waiter:
+        """To be awaited: sleep until there is something to look at: the head, with `for_body` bytes or the end, with
+        `for_room` also room to write. False when `deadline` (loop time) came first."""
         loop = self._loop
         self._wants_body = for_body
         self._wants_room = for_room
-        waiter: asyncio.Future[bool] = loop.create_future()
-        self._waiter = waiter
         self._deadline = deadline
         if self._timer is None:
             self._timer_at = deadline
@@ -177,10 +176,7 @@ class Connection(asyncio.Protocol):
             self._timer.cancel()
             self._timer_at = deadline
             self._timer = loop.call_at(deadline, self._tick)
-        try:
-            return await waiter
-        finally:
-            self._waiter = None
+        return self._waiter.arm()
 
     def take(self) -> bytes:
         """All body bytes at hand."""
@@ -264,14 +260,14 @@ class Connection(asyncio.Protocol):
                 self._pause_reading()
         elif self._framing > HEAD_LIMIT and not self.complete and self.failure is None:
             self._fail_oversized()
-        waiter = self._waiter
-        if waiter is not None and (
+        if self._waiter.armed and (
             self.chunks or self.complete or self.failure is not None or (self.head is not None and not self._wants_body)
         ):
-            self._wake(True)
+            self._waiter.wake(True)
 
     def eof_received(self) -> None:
         self._end(None)
+        self._waiter.wake(True)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end(exc)
@@ -283,6 +279,7 @@ class Connection(asyncio.Protocol):
         if self.when_lost is not None:
             self.when_lost(self)
             self.when_lost = None
+        self._waiter.wake(True)
 
     def pause_writing(self) -> None:
         self.writable = False
@@ -290,7 +287,7 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self.writable = True
         if self._wants_room:
-            self._wake(True)
+            self._waiter.wake(True)
 
     # httptools
 
@@ -384,7 +381,6 @@ class Connection(asyncio.Protocol):
 
     def _end(self, exc: Exception | None) -> None:
         if self.ended:
-            self._wake(True)
             return
         self.ended = True
         self.hung_up = exc is None or isinstance(exc, _HANGUPS)
@@ -393,7 +389,6 @@ class Connection(asyncio.Protocol):
                 self.complete = True
             else:
                 self.failure = self._failure_of(exc)
-        self._wake(True)
 
     def _is_delimited_by_close(self) -> bool:
         assert self.head is not None
@@ -415,18 +410,12 @@ class Connection(asyncio.Protocol):
             return UpstreamGarbled, f"the answer of {self.peer} broke off within its head: {cause}"
         return UpstreamUnreachable, f"{self.peer} hung up before it answered: {cause}"
 
-    def _wake(self, value: bool) -> None:
-        waiter = self._waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(value)
-
     def _tick(self) -> None:
         self._timer = None
-        waiter = self._waiter
-        if waiter is None or waiter.done():
+        if not self._waiter.armed:
             return
         if self._deadline - self._loop.time() > _TIMER_SLACK:
             self._timer_at = self._deadline
             self._timer = self._loop.call_at(self._deadline, self._tick)
         else:
-            waiter.set_result(False)
+            self._waiter.wake(False)

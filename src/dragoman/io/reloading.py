@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from dragoman.config import Config
 from dragoman.errors import ConfigError, DragomanError
@@ -25,7 +25,7 @@ MountOf = Callable[[Callable[[], Engine]], Mount | None]
 """Makes the application that is mounted beside the gateway, if there is one; it is told where to find the engine that answers
 now. The same for a single process (`serving.serve`) and for workers (`worker.main`)."""
 
-Swap = Callable[[Engine], list[asyncio.Task[None]]]
+Swap = Callable[[Engine], Sequence[asyncio.Future[None]]]
 """Puts another engine in the place of the one that answers; returns the tasks that are still at work for that one."""
 
 
@@ -127,7 +127,7 @@ class Current:
             raise
         return engine
 
-    async def _retire(self, engine: Engine, model: LocalModel | None, tasks: list[asyncio.Task[None]]) -> None:
+    async def _retire(self, engine: Engine, model: LocalModel | None, tasks: Sequence[asyncio.Future[None]]) -> None:
         try:
             if tasks:
                 await asyncio.wait(tasks)

@@ -100,7 +100,7 @@ class Server:
         if listening is not None:
             listening.close()
 
-    def swap(self, handler: Handler, limits: ServerLimits | None = None) -> list[asyncio.Task[None]]:
+    def swap(self, handler: Handler, limits: ServerLimits | None = None) -> list[asyncio.Future[None]]:
         """Another handler from here on, and other limits for whoever connects from here on; but the time that TLS has to be
         agreed on in stays. Returns what the handler before it is still at work on."""
         self._handler = handler
@@ -108,7 +108,7 @@ class Server:
         if self._shared is None:
             return []
         self._shared.swap(handler, self._limits)
-        return list(self._shared.running.values())
+        return self._shared.ends()
 
     async def drain(self, patience: float) -> None:
         """Stop. The port stays open, and whoever comes is answered, while what was under way now is not done; its clients are
@@ -153,7 +153,7 @@ class Server:
         while shared.connections:
             await shared.emptied.wait()
         if shared.running:
-            await asyncio.wait(list(shared.running.values()), timeout=TIDY)
+            await asyncio.wait(shared.ends(), timeout=TIDY)
 
     async def _cancel_the_rest(self, shared: Shared) -> None:
         """Of an answer that is whole, the handler is left to tidy up; but not for ever."""
@@ -161,7 +161,7 @@ class Server:
             for task in shared.running.values():
                 if not task.cancelling():
                     task.cancel()
-            await asyncio.wait(list(shared.running.values()), timeout=AT_ONCE)
+            await asyncio.wait(shared.ends(), timeout=AT_ONCE)
 
 
 async def serve_until_told(

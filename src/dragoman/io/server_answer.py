@@ -1,7 +1,8 @@
 """One answer on its way to a client of the native driver: an `Outbound` that frames and writes.
 
-What is written in one turn of the loop leaves in one system call at its end, the head with the first pieces of the body:
-on uvloop every write is a call of its own, and that is most of what an event costs. Nothing waits for a later turn.
+What is written in one step of the request's task leaves in one system call at its end, the head with the first pieces of
+the body: on uvloop every write is a call of its own, and that is most of what an event costs. Nothing waits for a later turn;
+only what is written by somebody else than that task waits for the end of the loop's.
 
 What ends the body is decided once, from the head: the length that the handler announced, chunks, the end of the connection
 (HTTP/1.0), or nothing at all (HEAD, 204, 304).
@@ -10,12 +11,17 @@ What ends the body is decided once, from the head: the length that the handler a
 from __future__ import annotations
 
 import http
+import logging
 import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from dragoman.wire.http import Inbound
+
 if TYPE_CHECKING:
     from dragoman.io.server_connection import ServerConnection
+
+log = logging.getLogger("dragoman.server")
 
 JOIN_LIMIT = 16 * 1024
 """Pieces up to this size are copied into one buffer with their framing: cheaper than several buffers."""
@@ -55,12 +61,17 @@ class ServerAnswer:
         "begun",
         "deadline",
         "done",
+        "in_step",
+        "inbound",
         "is_old",
     )
 
-    def __init__(self, connection: ServerConnection, *, is_head: bool, is_old: bool) -> None:
+    def __init__(self, connection: ServerConnection, inbound: Inbound, *, is_old: bool) -> None:
         self._connection = connection
-        self._is_head = is_head
+        self.inbound = inbound
+        """What it answers."""
+        self._is_head = inbound.method == "HEAD"
+        self.in_step = False
         self.is_old = is_old
         """HTTP/1.0: chunks are not understood."""
         self.begun = False
@@ -143,6 +154,19 @@ class ServerAnswer:
         else:
             self._connection.failed(is_head=self._is_head)
 
+    # Stepped
+
+    def step_ended(self) -> None:
+        if self._pending and not self.done:
+            self._flush()
+
+    def task_ended(self, error: BaseException | None) -> None:
+        if error is not None:
+            log.error("the handler failed on %s %s", self.inbound.method, self.inbound.path, exc_info=error)
+        self._connection.task_ended(self)
+        if not self.done:
+            self.abort()
+
     # Its own affairs
 
     def _encoded(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
@@ -202,7 +226,7 @@ class ServerAnswer:
         self._size += len(data)
         if self._size > JOIN_LIMIT:
             self._flush()
-        elif not self._due:
+        elif not self._due and not self.in_step:
             self._due = True
             self._connection.loop.call_soon(self._turn_ends)
 

@@ -42,6 +42,7 @@ import httptools
 
 from dragoman.config import ServerLimits
 from dragoman.errors import DragomanError, RequestError
+from dragoman.io.eager import EagerTask
 from dragoman.io.handler import Handler
 from dragoman.io.mount import Mount
 from dragoman.io.server_answer import ServerAnswer, status_line
@@ -75,8 +76,8 @@ class Shared:
         self.loop = loop
         self.pace = limits.pace
         self.connections: set[ServerConnection] = set()
-        self.running: dict[ServerAnswer, asyncio.Task[None]] = {}
-        """The loop itself holds tasks only weakly."""
+        self.running: dict[ServerAnswer, asyncio.Task[None] | EagerTask] = {}
+        """The loop itself holds tasks only weakly, if at all."""
         self.draining = False
         self.grace = 0.0
         """Seconds that an idle connection gets then."""
@@ -107,6 +108,10 @@ class Shared:
             self.former.discard(connection)
             self._look_who_is_left()
 
+    def ends(self) -> list[asyncio.Future[None]]:
+        """One for each handler at work, done when that is."""
+        return [task.ended() if isinstance(task, EagerTask) else task for task in self.running.values()]
+
     def _look_who_is_left(self) -> None:
         if not self.former:
             self.former_left.set()
@@ -119,7 +124,7 @@ class Shared:
 class ServerConnection(RequestReader):
     __slots__ = (
         "_answer", "_deadline", "_held", "_held_size", "_reading_paused", "_room", "_shared", "_small", "_taken", "_taken_at",
-        "_task", "_timer", "_transport", "_written", "is_full", "loop",
+        "_task", "_timer", "_transport", "_unbegun", "_written", "is_full", "loop",
     )  # fmt: skip
 
     def __init__(self, shared: Shared) -> None:
@@ -141,7 +146,9 @@ class ServerConnection(RequestReader):
         self._taken_at = 0.0
         self._answer: ServerAnswer | None = None
         """The one being made; None once it is whole, though its handler may still be at work."""
-        self._task: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None] | EagerTask | None = None
+        self._unbegun: EagerTask | None = None
+        """Begins when nothing of the parser is on the stack any more."""
 
     @property
     def transport(self) -> asyncio.Transport | None:
@@ -200,6 +207,8 @@ class ServerConnection(RequestReader):
                 self._wait_for_more(from_start=True)
         else:
             self._feed(data)
+        if self._unbegun is not None:
+            self._begin()
 
     def eof_received(self) -> None:
         if self._answer is not None:
@@ -342,33 +351,29 @@ class ServerConnection(RequestReader):
     # ------------------------------------------------------------ answering
 
     def _start(self, error: DragomanError | None) -> None:
-        """The request is whole, or refused: its handler begins in the next turn of the loop."""
+        """The request is whole, or refused: its handler begins as soon as its bytes have been dealt with (`_begin`)."""
         self._phase = BUSY
         self._deadline = math.inf
         if error is not None:
             self._pieces.clear()
             self._bulk = None
         inbound = self._inbound(self._take_body())
-        answer = ServerAnswer(self, is_head=inbound.method == "HEAD", is_old=self._is_old)
-        self._answer = answer
-        self._task = self._shared.running[answer] = self.loop.create_task(self._serve(inbound, answer, error))
+        answer = self._answer = ServerAnswer(self, inbound, is_old=self._is_old)
+        shared = self._shared
+        handler = shared.handler
+        work = handler.handle(inbound, answer) if error is None else handler.refuse(inbound, answer, error)
+        self._unbegun = self._task = shared.running[answer] = EagerTask(self.loop, work, answer)
 
-    async def _serve(self, inbound: Inbound, answer: ServerAnswer, error: DragomanError | None) -> None:
-        handler = self._shared.handler
-        try:
-            if error is None:
-                await handler.handle(inbound, answer)
-            else:
-                await handler.refuse(inbound, answer, error)
-        except Exception:
-            log.exception("the handler failed on %s %s", inbound.method, inbound.path)
-        finally:
-            self._shared.running.pop(answer, None)
-            if not answer.done:
-                answer.abort()
+    def _begin(self) -> None:
+        task, self._unbegun = self._unbegun, None
+        if task is not None:
+            task.go_on()
+
+    def task_ended(self, answer: ServerAnswer) -> None:
+        self._shared.running.pop(answer, None)
 
     def _start_mounted(self, inbound: Inbound, *, expects: bool) -> MountedExchange:
-        answer = self._answer = ServerAnswer(self, is_head=inbound.method == "HEAD", is_old=self._is_old)
+        answer = self._answer = ServerAnswer(self, inbound, is_old=self._is_old)
         exchange = MountedExchange(self, inbound, answer, expects=expects)
         self._task = self._shared.running[answer] = self.loop.create_task(self._serve_mounted(exchange, inbound, answer))
         return exchange
@@ -459,6 +464,8 @@ class ServerConnection(RequestReader):
             self._held.clear()
             self._held_size = 0
             self._feed(data)
+            if self._unbegun is not None:
+                self.loop.call_soon(self._begin)  # the one before it has not ended yet
         if self._reading_paused and self._held_size <= limits.read_ahead:
             self._resume_reading()
 
@@ -520,11 +527,8 @@ class ServerConnection(RequestReader):
         answer.done = True
         if mounted is not None:
             mounted.leave()
-            return
-        running = self._shared.running
-        # A task that is cancelled before its first step never comes to its own end.
-        task.add_done_callback(lambda _: running.pop(answer, None))
-        task.cancel()
+        else:
+            task.cancel()
 
     def _resume_reading(self) -> None:
         self._reading_paused = False
@@ -578,6 +582,7 @@ class ServerConnection(RequestReader):
             self._keep = False
             sentence = f"nothing came of the request body for {self._limits.body_timeout:g} s"
             self._start(RequestError(sentence, status=408, category="timeout"))
+            self._begin()
         elif not transport.is_closing():
             transport.close()
         elif self._taken == (taken := self._written - transport.get_write_buffer_size()):
