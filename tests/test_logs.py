@@ -81,6 +81,15 @@ def test_a_text_record_is_one_line_with_its_fields(start: Start) -> None:
     assert rest == 'WARNING dragoman.tests.logs two\\nlines  model=big why="no reason" n=3 empty=""'
 
 
+@pytest.mark.parametrize("nasty", ["\x1b[2J", "a\nb", "a\r", "\x00", "\x85", "\x9b31m", "\u2028", "\u202e", "\x7f", "\ud800"])
+def test_no_words_from_outside_break_a_line_or_command_the_terminal(start: Start, nasty: str) -> None:
+    records = start(Log(format="text"))
+    logger.info("was at %s", nasty, extra={"path": f"/v1/{nasty}é", "several": [nasty.replace("\ud800", "")]})
+    (line,) = records.lines()
+    assert line.isprintable()
+    assert "é" in line
+
+
 def test_an_exception_stands_below_its_record_or_in_its_own_field(start: Start) -> None:
     for form in ("json", "text"):
         records = start(Log(format=form))

@@ -274,17 +274,23 @@ class _Text(logging.Formatter):
 
 
 def _as_text(date: str, level: str, logger: str, message: str, fields: Mapping[str, Any]) -> str:
-    # One record, one line: a line break that came from outside must not look like another record.
-    message = message.replace("\r", "\\r").replace("\n", "\\n")
+    # One record, one line: a line break that came from outside must not look like another record, nor command the terminal.
+    message = message if message.isprintable() else _escaped(message)
     said = " ".join(f"{name}={_bare(value)}" for name, value in fields.items())
     return f"{date} {level:<7} {logger} {message}" + (f"  {said}" if said else "")
 
 
 def _bare(value: object) -> str:
     text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
-    if isinstance(value, str) and (not text or any(char in ' "\n\r=' for char in text)):
-        return msgspec.json.encode(text).decode()
-    return text
+    plain = text.isprintable()
+    if isinstance(value, str) and (not text or not plain or any(char in ' "=' for char in text)):
+        text = json.dumps(text, ensure_ascii=False)
+    return text if plain else _escaped(text)
+
+
+def _escaped(text: str) -> str:
+    """Without control characters, separators of lines and marks that turn the direction of writing; as in JSON."""
+    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
 
 
 # ---------------------------------------------------------------- the queue and its writer

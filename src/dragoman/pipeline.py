@@ -41,13 +41,20 @@ _SESSION_HEADERS = {
     b"x-claude-code-parent-agent-id": "parent_agent",
 }
 
+_LONGEST_SESSION = 200
+"""Bytes of such a name that are kept: it stands in every line of the log."""
+
 Work: TypeAlias = Callable[[Call], Awaitable[None]]
 """What is done for a request: `infer`, or `count` of `flow/counting.py`. Raises what the caller is still to be told."""
 
 
 def regular(inbound: Inbound, caller: Caller) -> Regular:
     """What follows from the head of a request."""
-    session = {_SESSION_HEADERS[name]: value.decode("latin-1") for name, value in inbound.headers if name in _SESSION_HEADERS}
+    session = {
+        _SESSION_HEADERS[name]: value[:_LONGEST_SESSION].decode("latin-1")
+        for name, value in inbound.headers
+        if name in _SESSION_HEADERS
+    }
     return Regular(caller, session, asks_strictly(inbound))
 
 

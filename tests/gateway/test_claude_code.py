@@ -131,6 +131,8 @@ def test_its_conversation_is_known_by_its_own_names(gateway: Served, reports: Re
     say(gateway, "POST", "/v1/messages", [*HEADERS, *more, ("authorization", f"Bearer {KEY}")], BODY)
     session = dict(HEADERS)["x-claude-code-session-id"]
     assert reports.last(count + 1).session == {"session": session, "agent": "agent-7", "parent_agent": "agent-1"}
+    say(gateway, "POST", "/v1/messages", [("x-claude-code-session-id", "s" * 9000), ("authorization", f"Bearer {KEY}")], BODY)
+    assert reports.last(count + 2).session == {"session": "s" * 200}
 
 
 @pytest.mark.parametrize("status", [400, 413, 429, 529])
