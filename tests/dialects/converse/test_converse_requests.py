@@ -391,7 +391,7 @@ def test_a_media_type_has_the_name_that_the_api_gives_it(media_type: str, image:
 
 def test_parameters_find_their_places() -> None:
     ledger = Ledger()
-    schema = b'{"type":"object","properties":{"a":{"type":"string"}}}'
+    schema = b'{"type":"object","properties":{"a":{"type":"string"}},"additionalProperties":false}'
     body = encoded(
         asking(
             HI,
@@ -402,7 +402,7 @@ def test_parameters_find_their_places() -> None:
             service_tier="flex",
             metadata={"team": "red"},
             parallel=False,
-            tools=[Tool(name="f", strict=True)],
+            tools=[Tool(name="f", strict=True, schema=msgspec.Raw(schema))],
         ),
         None,
         ledger,

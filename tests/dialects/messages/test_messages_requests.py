@@ -230,14 +230,40 @@ def test_a_hosted_tool_of_another_provider_is_lost() -> None:
 
 
 def test_a_schema_for_the_answer_is_enforced_or_told_in_words() -> None:
-    wanted = Format(kind="schema", schema=msgspec.Raw(b'{"type":"object"}'), name="n", at=(None, "response_format"))
+    schema = b'{"type": "object", "properties": {}, "additionalProperties": false}'
+    wanted = Format(kind="schema", schema=msgspec.Raw(schema), name="n", at=(None, "response_format"))
     inner = ((None, "response_format"), "json_schema")
     body, losses = sent(asked(format=wanted, paths={"schema": inner}))
-    assert body["output_config"] == {"format": {"type": "json_schema", "schema": {"type": "object"}}}
+    assert body["output_config"] == {"format": {"type": "json_schema", "schema": json.loads(schema)}}
     assert losses == ["response_format.json_schema.name info"]
     body, losses = sent(asked(format=wanted), structured=False)
-    assert '{"type":"object"}' in body["system"][0]["text"]
+    assert schema.decode() in body["system"][0]["text"]
     assert losses == ["response_format degraded"]
+
+
+def test_a_schema_that_cannot_be_enforced_as_it_stands() -> None:
+    at = (None, "response_format")
+    limited = b'{"type":"object","properties":{"a":{"type":"integer","minimum":1}}}'
+    body, losses = sent(asked(format=Format(kind="schema", schema=msgspec.Raw(limited), at=at)))
+    assert body["output_config"]["format"]["schema"] == {
+        "type": "object",
+        "properties": {"a": {"type": "integer", "description": "{minimum: 1}"}},
+        "additionalProperties": False,
+    }
+    assert losses == ["response_format degraded"]
+    free = b'{"type":"object","additionalProperties":{"type":"string"}}'
+    body, losses = sent(asked(format=Format(kind="schema", schema=msgspec.Raw(free), at=at)))
+    assert "output_config" not in body
+    assert free.decode() in body["system"][0]["text"]
+    assert losses == ["response_format degraded"]
+    tool = Tool(name="f", schema=msgspec.Raw(limited), strict=True, at=((None, "tools"), 0))
+    body, losses = sent(asked(tools=[tool]))
+    assert body["tools"] == [{"name": "f", "input_schema": json.loads(limited)}]
+    assert losses == ["tools[0] degraded"]
+
+
+def test_a_limit_of_nought_is_one() -> None:
+    assert sent(asked(max_tokens=0))[0]["max_tokens"] == 0
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from dragoman.dialects import freetext
 from dragoman.dialects.base import Target
 from dragoman.dialects.converse.encode_messages import MessagesEncoding, tool_point
 from dragoman.dialects.converse.names import legal_metadata
+from dragoman.dialects.enforced import enforced, report, strict_tool
 from dragoman.dialects.thinking import (
     adaptive_effort,
     answers_unthought_call,
@@ -24,7 +25,7 @@ from dragoman.dialects.thinking import (
     show_thinking,
 )
 from dragoman.ir.losses import Ledger
-from dragoman.ir.request import ReasoningAsk, Request, Tool, ToolCall, ToolChoice
+from dragoman.ir.request import Format, ReasoningAsk, Request, Tool, ToolCall, ToolChoice
 
 Block = dict[str, Any]
 
@@ -111,8 +112,11 @@ class _Encoding:
             spec["description"] = description
         spec["inputSchema"] = {"json": freetext.SCHEMA if tool.kind == "custom" else _object_schema(tool.schema)}
         if tool.strict is not None:
-            if self.profile.structured or self.native:
+            if self.native:
                 spec["strict"] = tool.strict
+            elif self.profile.structured:
+                if not tool.strict or strict_tool(tool, self.ledger):
+                    spec["strict"] = tool.strict
             else:
                 severity = "degraded" if tool.strict else "info"
                 self.ledger.add(tool.at, None, "arguments are not held to their schema by this model", severity)
@@ -165,8 +169,9 @@ class _Encoding:
             return
         if not self.native:
             self.ledger.extras(wanted)
-        if wanted.kind == "schema" and (self.profile.structured or self.native):
-            schema: Block = {"schema": bytes(wanted.schema).decode() or "{}"}
+        text = self.held_to(wanted) if wanted.kind == "schema" else None
+        if text is not None:
+            schema: Block = {"schema": text}
             if wanted.name is not None:
                 schema["name"] = wanted.name
             if wanted.description is not None:
@@ -181,6 +186,16 @@ class _Encoding:
             order += " It must match this JSON Schema: " + bytes(wanted.schema).decode()
         body.setdefault("system", []).append({"text": order})
         self.ledger.add(wanted.at, None, "told to the model in words, not enforced", "degraded")
+
+    def held_to(self, wanted: Format) -> str | None:
+        """The schema that the answer is held to; None where none can be enforced."""
+        if self.native:
+            return bytes(wanted.schema).decode() or "{}"
+        found = enforced(wanted.schema) if self.profile.structured else None
+        if found is None:
+            return None
+        report(found, wanted, self.ledger)
+        return bytes(found.schema if isinstance(found.schema, msgspec.Raw) else msgspec.json.encode(found.schema)).decode()
 
     # ------------------------------------------------------------ reasoning
 

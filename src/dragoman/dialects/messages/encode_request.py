@@ -18,6 +18,7 @@ import msgspec
 
 from dragoman.dialects import freetext
 from dragoman.dialects.base import Target
+from dragoman.dialects.enforced import enforced, report, strict_tool
 from dragoman.dialects.foreign import readable
 from dragoman.dialects.thinking import (
     adaptive_effort,
@@ -34,6 +35,7 @@ from dragoman.ir.request import (
     Audio,
     CacheMark,
     Document,
+    Format,
     Image,
     Message,
     Node,
@@ -78,7 +80,7 @@ class _Encoding:
         in_messages = len(self.marks)
         system = [self.text(part) for part in [*request.system, *self.moved_system] if part.text.strip()]
         in_system = len(self.marks)
-        body: Block = {"model": self.target.model, "max_tokens": request.max_tokens or self.profile.max_output_tokens}
+        body: Block = {"model": self.target.model, "max_tokens": self.limit()}
         if system:
             body["system"] = system
         body["messages"] = messages
@@ -101,6 +103,11 @@ class _Encoding:
         else:
             ledger.extras(request)
         return body
+
+    def limit(self) -> int:
+        """Required here. Nought is a limit too: it fills the cache and says nothing."""
+        asked = self.request.max_tokens
+        return self.profile.max_output_tokens if asked is None else asked
 
     def clamp(self, marks: list[tuple[Block, Node, CacheMark]]) -> None:
         """More marks than the API takes are a 400. The latest are worth the most: a cache is looked up from the end of the
@@ -362,7 +369,7 @@ class _Encoding:
         if description is not None:
             block["description"] = description
         block["input_schema"] = freetext.SCHEMA if tool.kind == "custom" else _object_schema(tool.schema)
-        if tool.strict is not None:
+        if tool.strict is not None and (self.native or not tool.strict or strict_tool(tool, self.ledger)):
             block["strict"] = tool.strict
         return self.finish(block, tool, tool.cache)
 
@@ -413,8 +420,9 @@ class _Encoding:
         if wanted is None or wanted.kind == "text":
             return
         self.node(wanted)
-        if wanted.kind == "schema" and self.profile.structured:
-            body["output_config"] = {"format": {"type": "json_schema", "schema": wanted.schema or {}}}
+        schema = self.held_to(wanted) if wanted.kind == "schema" and self.profile.structured else None
+        if schema is not None:
+            body["output_config"] = {"format": {"type": "json_schema", "schema": schema}}
             for key, value in (("name", wanted.name), ("description", wanted.description)):
                 if value is not None:
                     self.ledger.add(self.request.path_of("schema"), key, "a schema has no such label here", "info")
@@ -428,6 +436,16 @@ class _Encoding:
             order += " It must match this JSON Schema: " + bytes(wanted.schema).decode()
         body.setdefault("system", []).append({"type": "text", "text": order})
         self.ledger.add(wanted.at, None, "told to the model in words, not enforced", "degraded")
+
+    def held_to(self, wanted: Format) -> msgspec.Raw | Block | None:
+        """The schema that the answer is held to; None where none can be enforced."""
+        if self.native:
+            return wanted.schema or {}
+        found = enforced(wanted.schema)
+        if found is None:
+            return None
+        report(found, wanted, self.ledger)
+        return found.schema
 
     def thinking(self, body: Block, messages: list[Block]) -> None:
         ask = self.request.reasoning
