@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dragoman.errors import UpstreamGarbled
-from dragoman.wire.sse import Aligner, Frame, SseParser, last_boundary, parse_event, write_frame
+from dragoman.wire.sse import Aligner, Frame, SseParser, last_boundary, one_by_one, parse_event, write_frame
 
 CASES: dict[str, tuple[bytes, list[Frame]]] = {
     "one event": (b"data: a\n\n", [Frame("", b"a")]),
@@ -110,3 +110,14 @@ def test_an_error_that_stands_bare_in_a_stream_is_an_event() -> None:
 
 def test_words_that_are_no_field_and_no_json_are_skipped() -> None:
     assert parse_event(b"hello\nid: 7") is None
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_a_chunk_is_cut_into_its_events_for_who_reads_no_further_than_the_first(end: bytes) -> None:
+    events = [b"data: %d" % number + end + end for number in range(3)]
+    assert list(one_by_one(b"".join(events) + b"data: 4")) == [*events, b"data: 4"]
+
+
+def test_a_boundary_of_another_kind_behind_one_of_crlf_is_found() -> None:
+    assert last_boundary(b"data: 1\r\n\r\ndata: 2\n\ndata: 3") == len(b"data: 1\r\n\r\ndata: 2\n\n")
+    assert last_boundary(b"data: 1\r\n\r\ndata: 2\r\n\r") == len(b"data: 1\r\n\r\n")

@@ -60,6 +60,9 @@ class SseParser:
             buffer = buffer.removeprefix(BOM)
             self._first = False
         frames: list[Frame] = []
+        if b"\r" in buffer and not buffer.endswith(b"\r"):
+            # Google's streams are all CRLF. No line end can stand within a line, so they may as well be LF.
+            buffer = buffer.replace(b"\r\n", b"\n")
         if b"\r" in buffer:
             rest = self._split_any(buffer, frames)
         else:
@@ -160,11 +163,14 @@ def parse_event(block: bytes) -> Frame | None:
 
 
 def one_by_one(chunk: bytes) -> Iterator[bytes]:
-    """A chunk in pieces of one event each (if its lines end in LF), for who does not want to read further than it must."""
+    """A chunk in pieces of one event each (if all its lines end in LF, or in CRLF), for who does not want to read further than
+    it must."""
+    blank = b"\n\n" if b"\r" not in chunk else b"\r\n\r\n"
+    size = len(blank)
     start = 0
     while start < len(chunk):
-        end = chunk.find(b"\n\n", start) + 2
-        if end < 2:
+        end = chunk.find(blank, start) + size
+        if end < size:
             end = len(chunk)
         yield chunk[start:end]
         start = end
@@ -174,8 +180,10 @@ def last_boundary(data: bytes) -> int:
     """Where the last whole event of `data` ends: an index, 0 when none has ended."""
     if b"\r" not in data:
         return data.rfind(b"\n\n") + 2 if b"\n\n" in data else 0
-    end = 0
-    for blank in _BLANK.finditer(data):
+    # Behind the last one that is CRLF throughout, as all are or none, there may be one of another kind.
+    end = data.rfind(b"\r\n\r\n") + 4
+    end = end if end > 3 else 0
+    for blank in _BLANK.finditer(data, end):
         if not (blank.end() == len(data) and data.endswith(b"\r") and not data.endswith(b"\r\r")):
             end = blank.end()
     return end
@@ -195,7 +203,7 @@ class Aligner:
         self.between = True
 
     def feed(self, chunk: bytes) -> bytes:
-        if not self._tail and chunk.endswith(b"\n\n"):
+        if not self._tail and chunk.endswith((b"\n\n", b"\r\n\r\n")):
             self.between = True
             return chunk
         data = self._tail + chunk if self._tail else chunk

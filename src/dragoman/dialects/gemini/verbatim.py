@@ -81,8 +81,14 @@ def error_in_body(body: bytes) -> bool:
 def ends(events: bytes, *, closed: bool) -> bool:
     """The last chunk has a finish reason and the usage. Arguments of a call are objects and may have members of these names,
     so chunks are parsed; only the end of one too large to be here whole is searched."""
+    begin = events.find(b"Reason")
+    if events.rfind(b"\\u00") >= 0:
+        begin = 0  # it may stand there in letters that are written by their numbers
+    elif begin < 0:
+        return False
+    begin = max(0, events.rfind(b"\n\n", 0, begin), events.rfind(b"\n\r\n", 0, begin))
     whole = False
-    for frame in SseParser().feed(events + b"\n\n"):
+    for frame in SseParser().feed(events[begin:] + b"\n\n"):
         try:
             native = _answer(loads(frame.data))
         except ValueError:

@@ -91,7 +91,7 @@ def usage_of(head: bytes, tail: bytes) -> Usage | None:
             return decode_usage(_counted.decode(head).usage)
         counts: dict[str, Any] = {}
         for part in (head, tail):
-            for frame in SseParser().feed(part + b"\n\n"):
+            for frame in SseParser().feed(_with_usage(part) + b"\n\n"):
                 if b'"usage"' in frame.data:
                     found = _counted.decode(frame.data)
                     native = found.usage or (found.message or {}).get("usage")
@@ -100,6 +100,20 @@ def usage_of(head: bytes, tail: bytes) -> Usage | None:
         return decode_usage(counts) if counts else None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, UpstreamGarbled):
         return None
+
+
+def _with_usage(events: bytes) -> bytes:
+    """The events that hold usage, and perhaps others. In a text the quotes of that word are escaped."""
+    at = events.find(b'"usage"')
+    if at < 0 or b"\r" in events:
+        return events if at >= 0 else b""
+    found: list[bytes] = []
+    while at >= 0:
+        end = events.find(b"\n\n", at)
+        end = end if end >= 0 else len(events)
+        found.append(events[max(0, events.rfind(b"\n\n", 0, at)) : end])
+        at = events.find(b'"usage"', end)
+    return b"\n\n".join(found)
 
 
 def scrub(body: bytes, issuer: str) -> bytes:  # noqa: ARG001 - the dialect's signature; no token here is ever its issuer's

@@ -47,6 +47,9 @@ _TRIES = 16
 _WAITING = frozenset({"response.created", "response.queued", "response.in_progress", "response.content_part.added"}) | {
     "response.reasoning_summary_part.added"
 }
+_LAST = (b"response.completed", b"response.incomplete")
+_NEAR = 64
+"""So far before the name of the last event stands what makes it one, with any white space that anybody writes."""
 _END = re.compile(rb'[\r\n]event: ?response\.(?:completed|incomplete)\b|"type"\s*:\s*"response\.(?:completed|incomplete)"')
 _USAGE = re.compile(rb'"usage"\s*:\s*(?=\{)')
 
@@ -85,7 +88,12 @@ def _sniff_odd(frame: Frame) -> Sniff:
 
 def ends(events: bytes, *, closed: bool) -> bool:  # noqa: ARG001 - nothing but the last event ends an answer here
     """The last event of an answer (not of a failure). In a text its name would stand within a line, or with escaped quotes."""
-    return b"response." in events and _END.search(events) is not None
+    for word in _LAST:
+        at = len(events)
+        while (at := events.rfind(word, 0, at)) >= 0:
+            if _END.search(events, max(0, at - _NEAR), at + len(word) + 1):
+                return True
+    return False
 
 
 def error_in_body(body: bytes) -> bool:
