@@ -6,6 +6,15 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
+from dragoman.testing import ScriptedUpstream, ThreadedUpstream
+
+
+@pytest.fixture(scope="module")
+def scripted() -> Iterator[ThreadedUpstream]:
+    """A provider of the tests. A file that wants it scripted beforehand has a fixture of this name of its own."""
+    with ScriptedUpstream.in_thread() as server:
+        yield server
+
 
 @pytest.fixture
 def backlog() -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dragoman.testing import Request, ScriptedUpstream, ThreadedUpstream
+from dragoman.testing import Request, ThreadedUpstream
 from tests.gateway.talking import DIALECTS, JSON, PATHS, Pairs, Reports, Said, ask, logging_to, question, say
 from tests.serving import Served, serving, upstream
 
@@ -29,12 +29,6 @@ PLACES: list[tuple[Pairs, str]] = [
 TOKEN = "Bearer sk-ant-oat01-the-callers-own"
 APART = [("x-dragoman-key", ALICE), ("authorization", TOKEN)]
 CREDENTIALS = {"authorization", "x-api-key", "x-goog-api-key", "api-key"}
-
-
-@pytest.fixture(scope="module")
-def scripted() -> Iterator[ThreadedUpstream]:
-    with ScriptedUpstream.in_thread() as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from dragoman.testing import Finish, ScriptedUpstream, Text, Thinking, ThreadedUpstream, ToolCall, Usage, scenario
+from dragoman.testing import Finish, Text, Thinking, ThreadedUpstream, ToolCall, Usage, scenario
 from tests.gateway.talking import JSON, Pairs, Said, say
 from tests.serving import Served, serving
 
@@ -44,12 +44,6 @@ PAIRS: dict[str, tuple[Who, Who]] = {
         Who([("x-dragoman-key", ALICE)], f"?key={DAVE}"),
     ),
 }
-
-
-@pytest.fixture(scope="module")
-def scripted() -> Iterator[ThreadedUpstream]:
-    with ScriptedUpstream.in_thread() as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

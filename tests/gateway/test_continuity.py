@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import pytest
 
-from dragoman.testing import Finish, HttpError, ScriptedUpstream, Text, Thinking, ThreadedUpstream, ToolCall, Usage, scenario
+from dragoman.testing import Finish, HttpError, Text, Thinking, ThreadedUpstream, ToolCall, Usage, scenario
 from tests.gateway.talking import JSON, Reports, Said, say
 from tests.serving import PATIENCE, Served, serving
 
@@ -24,12 +24,6 @@ ISSUERS = ("messages", "responses", "gemini")
 """The dialects of providers that seal."""
 SEALS = [f"c2VhbCBudW1iZXIg{letter * 8}" for letter in "ABCDEF"]
 """Base64, as all of them are."""
-
-
-@pytest.fixture(scope="module")
-def scripted() -> Iterator[ThreadedUpstream]:
-    with ScriptedUpstream.in_thread() as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

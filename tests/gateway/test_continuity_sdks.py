@@ -11,7 +11,7 @@ import pytest
 from google import genai
 from google.genai import types
 
-from dragoman.testing import Finish, ScriptedUpstream, Text, Thinking, ThreadedUpstream, ToolCall, Usage, scenario
+from dragoman.testing import Finish, Text, Thinking, ThreadedUpstream, ToolCall, Usage, scenario
 from tests.serving import Served, serving
 
 MINE, ITS = "c2VhbGVkIGJ5IG1lIQAA", "c2VhbGVkIGJ5IGl0IQAA"
@@ -21,12 +21,6 @@ CALLS = scenario(
 SAYS = scenario("says", Thinking("It is.", ITS), Text("It is sunny."), Usage(input=9, output=5), Finish("stop"))
 ENDS = scenario("ends", Text("Indeed."), Usage(input=9, output=5), Finish("stop"))
 SCHEMA = {"type": "object", "properties": {"at": {"type": "integer"}}, "required": ["at"]}
-
-
-@pytest.fixture(scope="module")
-def scripted() -> Iterator[ThreadedUpstream]:
-    with ScriptedUpstream.in_thread() as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

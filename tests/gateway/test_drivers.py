@@ -11,18 +11,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from dragoman.testing import ScriptedUpstream, ThreadedUpstream
+from dragoman.testing import ThreadedUpstream
 from tests.gateway.talking import JSON, PATHS, Reports, ask, asking, say
 from tests.serving import PATIENCE, Served, serving, upstream
 
 KEY = "gw-0123456789abcdef0123"
 HELD = ("x-api-key", KEY)
-
-
-@pytest.fixture(scope="module")
-def scripted() -> Iterator[ThreadedUpstream]:
-    with ScriptedUpstream.in_thread() as server:
-        yield server
 
 
 @pytest.fixture(scope="module", params=["native", "asgi"])

@@ -19,19 +19,13 @@ from google.genai import errors, types
 from dragoman.config import load
 from dragoman.io.local import LocalModel
 from dragoman.models.catalogue import catalogue
-from dragoman.testing import ScriptedUpstream, ThreadedUpstream, vector_of
+from dragoman.testing import ThreadedUpstream, vector_of
 from tests.gateway.talking import JSON, Reports, Said, say
 from tests.serving import Served, serving
 
 KEY = "gw-key-0123456789"
 TEXTS = ["one", "zwei", "三", "🙂 four"]
 SHAPES = ("chat", "gemini", "responses")
-
-
-@pytest.fixture(scope="module")
-def scripted() -> Iterator[ThreadedUpstream]:
-    with ScriptedUpstream.in_thread() as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

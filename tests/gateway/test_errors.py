@@ -21,7 +21,6 @@ from dragoman.testing import (
     ErrorEvent,
     HttpError,
     Scenario,
-    ScriptedUpstream,
     Text,
     ThreadedUpstream,
 )
@@ -33,12 +32,6 @@ CROSS = [pair for pair in PAIRS if pair[0] != pair[1]]
 KEY = "gw-key-0123456789"
 SHOWN = ("authorization", f"Bearer {KEY}")
 MOST = 100_000
-
-
-@pytest.fixture(scope="module")
-def scripted() -> Iterator[ThreadedUpstream]:
-    with ScriptedUpstream.in_thread() as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

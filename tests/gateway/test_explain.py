@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dragoman.testing import ScriptedUpstream, ThreadedUpstream
+from dragoman.testing import ThreadedUpstream
 from tests.gateway.talking import DIALECTS, JSON, PATHS, Reports, Said, question, say
 from tests.serving import Served, serving, upstream
 
@@ -16,12 +16,6 @@ KEY = "gw-key-0123456789"
 UPSTREAM_KEY = "sk-upstream-0123456789"
 SHOWN = ("authorization", f"Bearer {KEY}")
 PAIRS = [(client, up) for client in DIALECTS for up in DIALECTS]
-
-
-@pytest.fixture(scope="module")
-def scripted() -> Iterator[ThreadedUpstream]:
-    with ScriptedUpstream.in_thread() as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

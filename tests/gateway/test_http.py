@@ -11,17 +11,11 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from dragoman.testing import ScriptedUpstream, ThreadedUpstream
+from dragoman.testing import ThreadedUpstream
 from tests.gateway.talking import DIALECTS, JSON, PATHS, Reports, ask, question, raw, say
 from tests.serving import PATIENCE, Served, serving, upstream
 
 HELLO = "Hello! How can I help you today?"
-
-
-@pytest.fixture(scope="module")
-def scripted() -> Iterator[ThreadedUpstream]:
-    with ScriptedUpstream.in_thread() as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

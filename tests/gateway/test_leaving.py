@@ -32,12 +32,6 @@ SOON = 1.0
 
 
 @pytest.fixture(scope="module")
-def scripted() -> Iterator[ThreadedUpstream]:
-    with ScriptedUpstream.in_thread() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
 def gateway(scripted: ThreadedUpstream) -> Iterator[Served]:
     providers = {dialect: upstream(scripted.url, dialect) for dialect in DIALECTS}
     with serving({"providers": providers}) as served:

@@ -10,7 +10,7 @@ import anthropic
 import openai
 import pytest
 
-from dragoman.testing import SCENARIOS, ScriptedUpstream, ThreadedUpstream
+from dragoman.testing import SCENARIOS, ThreadedUpstream
 from tests.gateway.talking import DIALECTS, Reports, ask, logging_to
 from tests.serving import Served, serving, upstream
 
@@ -20,12 +20,6 @@ UNSAID: dict[str, dict[str, Any]] = {
     "chat": {"logit_bias": {"50256": -100}, "seed": 7, "from_the_future": {"ä\n;": 1}},
     "messages": {"top_k": 3, "container": "c_1", "from_the_future": {"ä\n;": 1}},
 }
-
-
-@pytest.fixture(scope="module")
-def scripted() -> Iterator[ThreadedUpstream]:
-    with ScriptedUpstream.in_thread() as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

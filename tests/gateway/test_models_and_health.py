@@ -10,19 +10,13 @@ import openai
 import pytest
 
 from dragoman import __version__
-from dragoman.testing import ScriptedUpstream, ThreadedUpstream
+from dragoman.testing import ThreadedUpstream
 from tests.gateway.talking import say
 from tests.serving import Served, serving, upstream
 
 KEY = "gw-key-0123456789"
 SHOWN = ("authorization", f"Bearer {KEY}")
 ANTHROPIC = ("anthropic-version", "2023-06-01")
-
-
-@pytest.fixture(scope="module")
-def scripted() -> Iterator[ThreadedUpstream]:
-    with ScriptedUpstream.in_thread() as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from typing import Any
 import openai
 import pytest
 
-from dragoman.testing import Finish, ScriptedUpstream, Text, Thinking, ThreadedUpstream, ToolCall, Usage, scenario
+from dragoman.testing import Finish, Text, Thinking, ThreadedUpstream, ToolCall, Usage, scenario
 from tests.gateway.talking import JSON, Pairs, Said, say, streaming
 from tests.serving import PATIENCE, Served, serving, upstream
 
@@ -23,12 +23,6 @@ PASSED = "/there/v1/responses"
 ENDING = (Usage(input=1, output=1), Finish())
 CONVERSATIONS = "/there/v1/conversations"
 GZIPPED = ("content-encoding", "gzip")
-
-
-@pytest.fixture(scope="module")
-def scripted() -> Iterator[ThreadedUpstream]:
-    with ScriptedUpstream.in_thread() as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

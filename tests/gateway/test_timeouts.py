@@ -16,7 +16,6 @@ from dragoman.testing import (
     Begin,
     Finish,
     Scenario,
-    ScriptedUpstream,
     SlowHead,
     Stall,
     Text,
@@ -32,12 +31,6 @@ SHORT = 0.08
 LONGER = 0.5
 QUICK = 3.0
 """Seconds in which each of these answers must be there, on a machine that is busy."""
-
-
-@pytest.fixture(scope="module")
-def scripted() -> Iterator[ThreadedUpstream]:
-    with ScriptedUpstream.in_thread() as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ import pytest
 
 from dragoman.io.seals import KIND, StoreSeals
 from dragoman.io.store import Store
+from tests.hands import Hands
 from tests.serving import PATIENCE
-from tests.stored.shelves import Hands
 
 Use = Callable[[StoreSeals, Store, Hands], Coroutine[Any, Any, None]]
 

@@ -23,19 +23,7 @@ from dragoman.errors import ConfigError, StoreUnavailable
 from dragoman.io.clock import SystemClock
 from dragoman.io.store import Store, store_of
 from dragoman.records import Record
-
-
-class Clock:
-    """Time stands still until somebody moves it."""
-
-    def __init__(self) -> None:
-        self.at = 1_000_000.0
-
-    def now(self) -> float:
-        return self.at
-
-    def time(self) -> float:
-        return self.at
+from tests.hands import Hands
 
 
 @pytest.fixture(params=["sqlite", "memory", "postgresql"])
@@ -45,7 +33,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return "sqlite:///:memory:" if request.param == "memory" else f"sqlite:///{tmp_path / 'deep' / 'store.db'}"
 
 
-def on(url: str, talk: Callable[[Store], Coroutine[Any, Any, None]], clock: Clock | None = None) -> None:
+def on(url: str, talk: Callable[[Store], Coroutine[Any, Any, None]], clock: Hands | None = None) -> None:
     async def run() -> None:
         store = Store(url, clock or SystemClock())
         try:
@@ -103,7 +91,7 @@ def test_nothing_is_found_under_another_owner_or_kind(url: str) -> None:
 
 
 def test_what_has_expired_is_gone_and_is_swept_away(url: str) -> None:
-    kind, clock = fresh(), Clock()
+    kind, clock = fresh(), Hands()
 
     async def talk(store: Store) -> None:
         await store.put(record("soon", kind=kind, expires=clock.at + 10), record("later", kind=kind, expires=clock.at + 100))
@@ -308,7 +296,7 @@ def test_a_store_that_cannot_be_used_says_so_in_a_sentence(
 
 
 def test_it_is_tried_again_when_it_could_not_be_opened(tmp_path: Path) -> None:
-    blocker, clock = tmp_path / "folder", Clock()
+    blocker, clock = tmp_path / "folder", Hands()
     blocker.write_text("a file where a folder should be")
 
     async def talk(store: Store) -> None:

@@ -19,23 +19,11 @@ from dragoman.flow.vault import Owner
 from dragoman.io.store import Store
 from dragoman.io.vault import KIND, StoreVault, readable_by_others, vault_of
 from dragoman.secret import Secret
+from tests.hands import Hands
 from tests.serving import PATIENCE
 
 ALICE = ("alice", "")
 KEY = Secret(base64.b64encode(bytes(range(32))).decode())
-
-
-class Hands:
-    """A clock that is set by hand."""
-
-    def __init__(self) -> None:
-        self.at = 1000.0
-
-    def now(self) -> float:
-        return self.at
-
-    def time(self) -> float:
-        return self.at
 
 
 Use = Callable[[StoreVault, Store, Hands], Awaitable[None]]

@@ -1,4 +1,4 @@
-"""Two gateways' shelves on one real store, with one clock."""
+"""Two gateways' shelves on one real store, with one clock that is set by hand."""
 
 from __future__ import annotations
 
@@ -8,21 +8,8 @@ from typing import Any
 
 from dragoman.io.store import Store
 from dragoman.stored.shelf import Shelf
+from tests.hands import Hands
 from tests.serving import PATIENCE
-
-
-class Hands:
-    """A clock that is set by hand."""
-
-    def __init__(self) -> None:
-        self.at = 1_000_000.0
-
-    def now(self) -> float:
-        return self.at
-
-    def time(self) -> float:
-        return self.at
-
 
 Use = Callable[[Shelf, Shelf, Hands], Coroutine[Any, Any, None]]
 

@@ -10,7 +10,8 @@ import pytest
 
 from dragoman.errors import RequestError
 from dragoman.stored.shelf import Entry, Found, Shelf
-from tests.stored.shelves import Hands, sharing
+from tests.hands import Hands
+from tests.stored.shelves import sharing
 
 OWNER = "alice"
 

@@ -7,7 +7,8 @@ from uuid import uuid4
 
 from dragoman.stored.shelf import Shelf
 from dragoman.stored.whose import KIND
-from tests.stored.shelves import Hands, sharing
+from tests.hands import Hands
+from tests.stored.shelves import sharing
 
 DAY = 86_400.0
 

@@ -76,10 +76,11 @@ class Witness:
 
     def saw(self, dialect: Dialect, values: Sequence[str], issuer: str) -> None:
         """This issuer has sealed these."""
-        fresh = [value for value in values if self._known.get(hash(value)) != issuer]
+        if self._memory is not None and dialect.name in self.shared:
+            fresh = [value for value in values if self._known.get(hash(value)) != issuer]
+            if fresh:
+                self._memory.keep(fresh, issuer)
         self.note(values, issuer)
-        if fresh and self._memory is not None and dialect.name in self.shared:
-            self._memory.keep(fresh, issuer)
 
     def note(self, values: Iterable[str], issuer: str) -> None:
         known, number = self._known, self._number

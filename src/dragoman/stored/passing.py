@@ -13,13 +13,12 @@ from dragoman.dialects.responses import keeping as forms
 from dragoman.errors import RequestError
 from dragoman.flow.envelope import Caller, brings_own
 from dragoman.route.target import PassThrough
+from dragoman.stored.recorder import LARGEST
 from dragoman.stored.shelf import Shelf, no_conversation, no_item, not_found
 from dragoman.wire.http import Inbound, Outbound
 from dragoman.wire.sse import SseParser
 
 _STATE = re.compile(r"/(responses|conversations)(?:/|$)", re.IGNORECASE)
-_LARGEST = 512 * 1024 * 1024
-"""Bytes of one event. What is passed on untouched is not refused for its size here."""
 _MOST_READ = 128 * 1024 * 1024
 """Bytes of an answer in one piece. There is no larger one with an id in it."""
 
@@ -80,7 +79,7 @@ class Reader:
         said = list(headers)
         kind = next((value for name, value in said if name == b"content-type"), b"").lower()
         if status == 200 and kind.startswith(b"text/event-stream"):
-            self._parser = SseParser(_LARGEST)
+            self._parser = SseParser(LARGEST)
         elif status == 200:
             self._pieces = []
         await self._out.start(status, said)
