@@ -51,3 +51,19 @@ def test_a_result_that_names_a_tool_is_told_as_its_name(name: str) -> None:
 def test_messages_is_told_the_words_of_what_others_have() -> None:
     body, _ = sent("messages", user(Unknown(native={"type": "input_note", "text": "the words of it"}, dialect="responses")))
     assert "the words of it" in body
+
+
+@pytest.mark.parametrize("name", [name for name in DIALECTS if name != "chat"])
+def test_what_stands_beside_an_empty_turn_is_not_lost_in_silence(name: str) -> None:
+    body = b'{"model":"m","messages":[{"role":"user","content":"a"},{"role":"assistant","content":null,"audio":{"id":"x"}}]}'
+    ledger = Ledger()
+    DIALECTS[name].encode_request(DIALECTS["chat"].decode_request(body), Target("m", "p", Profile()), ledger)
+    assert any(loss.path.startswith("messages[1].audio") for loss in ledger.losses)
+
+
+@pytest.mark.parametrize("name", [name for name in DIALECTS if name != "responses"])
+def test_a_free_text_tool_without_a_format_is_told_of_none(name: str) -> None:
+    body = b'{"model":"m","input":"hi","tools":[{"type":"custom","name":"c","format":{"type":"text"}}]}'
+    request = DIALECTS["responses"].decode_request(body)
+    sent = DIALECTS[name].encode_request(request, Target("m", "p", Profile()), Ledger())
+    assert b"must follow" not in sent

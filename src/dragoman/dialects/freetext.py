@@ -22,7 +22,7 @@ SCHEMA = msgspec.Raw(
 def described(tool: Tool, ledger: Ledger) -> str | None:
     """The description of the function that stands for this tool: the format of its input is told in words."""
     ledger.add(tool.at, None, "a free-text tool is told as one with a single text field", "degraded")
-    if not tool.native.get("format"):
+    if tool.native.get("format") in (None, {}, {"type": "text"}):
         return tool.description
     grammar = msgspec.json.encode(tool.native["format"]).decode()
     return f"{tool.description or ''}\nThe input must follow this format: {grammar}".lstrip()

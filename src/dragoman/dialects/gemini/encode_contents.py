@@ -156,6 +156,7 @@ class ContentsEncoding:
         blocks = self._model_blocks(message)
         if not blocks:
             self.ledger.add(message.at, None, "an empty turn of the model is left out", "info")
+            self._node(message)
             return
         self._append("model", blocks, message, out)
 
