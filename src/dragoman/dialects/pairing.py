@@ -1,12 +1,35 @@
 """Ids of tool calls, as clients really send them: missing, the same on every turn, the same twice within one.
 
 The hub has one id for each call and for each result the id of its call. What is made up here depends on the conversation
-alone, so that it is the same on every turn.
+alone, so that it is the same on every turn. Ids that came from us may carry sealed thinking (`ir/carrier.py`).
 """
 
 from __future__ import annotations
 
 from collections import deque
+
+import msgspec
+
+from dragoman.ir import carrier
+from dragoman.ir.request import Part, Reasoning, ToolCall
+
+
+def unpacked(parts: list[Part], key: str) -> list[Part]:
+    """The parts of an assistant's turn whose calls have their own ids back; what rode in an id stands before the call again,
+    once. `key` is that of an id in a call."""
+    known = {part.seal.value for part in parts if isinstance(part, Reasoning) and part.seal is not None}
+    own: list[Part] = []
+    for part in parts:
+        if isinstance(part, ToolCall):
+            bare, held = carrier.detach(part.id)
+            part.id = carrier.original_id(bare)
+            for reasoning in held:
+                if reasoning.seal is None or reasoning.seal.value not in known:
+                    own.append(msgspec.structs.replace(reasoning, at=(part.at, key)))
+                    if reasoning.seal is not None:
+                        known.add(reasoning.seal.value)
+        own.append(part)
+    return own
 
 
 class Pairs:

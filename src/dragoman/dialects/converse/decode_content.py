@@ -10,6 +10,7 @@ from typing import Any, cast
 import msgspec
 
 from dragoman.dialects.converse.formats import DOCUMENTS
+from dragoman.dialects.pairing import unpacked
 from dragoman.dialects.shape import Fields, wrong
 from dragoman.errors import MalformedBody
 from dragoman.ir import carrier
@@ -57,7 +58,7 @@ def decode_message(native: Any, at: Path) -> Message:
                 extras[f"content[{index}].cachePoint"] = block["cachePoint"]
         else:
             parts.append(_block(block, where))
-    parts = _unpack_ids(parts) if role == "assistant" else parts
+    parts = unpacked(parts, "toolUseId") if role == "assistant" else parts
     return Message(role=role, parts=parts, at=at, extras={**fields.rest(), **extras})
 
 
@@ -318,23 +319,6 @@ def _parent(fields: Fields) -> Path:
 def _rest(fields: Fields, inner: Fields, key: str = "source") -> Block:
     left = inner.rest()
     return {**fields.rest(), key: left} if left else fields.rest()
-
-
-def _unpack_ids(parts: list[Part]) -> list[Part]:
-    """Calls get their own ids back, and what rode in an id stands before the call again, once."""
-    known = {part.seal.value for part in parts if isinstance(part, Reasoning) and part.seal is not None}
-    unpacked: list[Part] = []
-    for part in parts:
-        if isinstance(part, ToolCall):
-            bare, held = carrier.detach(part.id)
-            part.id = carrier.original_id(bare)
-            for reasoning in held:
-                if reasoning.seal is None or reasoning.seal.value not in known:
-                    unpacked.append(msgspec.structs.replace(reasoning, at=(part.at, "toolUseId")))
-                    if reasoning.seal is not None:
-                        known.add(reasoning.seal.value)
-        unpacked.append(part)
-    return unpacked
 
 
 def is_markable(part: Node) -> bool:

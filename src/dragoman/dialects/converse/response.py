@@ -7,7 +7,8 @@ from typing import Any, cast
 
 import msgspec
 
-from dragoman.dialects import freetext, ratings
+from dragoman.dialects import ratings
+from dragoman.dialects.answers import call_input, cited_text, length_of, only_choice, signature_of
 from dragoman.dialects.base import Reply
 from dragoman.dialects.converse.decode_content import decode_cited, decode_reasoning
 from dragoman.dialects.converse.formats import image_format
@@ -15,9 +16,8 @@ from dragoman.dialects.converse.usage import decode_usage, encode_usage
 from dragoman.errors import MalformedBody, UpstreamGarbled
 from dragoman.ir import carrier
 from dragoman.ir.events import Choice, Finish, FinishReason, Response, settled
-from dragoman.ir.request import Citation, Image, Part, Reasoning, Refusal, Seal, Text, ToolCall, Unknown
+from dragoman.ir.request import Citation, Image, Part, Reasoning, Refusal, Text, ToolCall, Unknown
 from dragoman.ir.usage import Usage
-from dragoman.wire.partial import arguments_object, mended_object
 
 Block = dict[str, Any]
 
@@ -128,16 +128,14 @@ def _image(held: Any) -> Image | None:
 
 
 def encode_response(response: Response, reply: Reply) -> bytes:
-    choice = response.choices[0] if response.choices else Choice([], Finish("stop"))
-    if len(response.choices) > 1:
-        reply.ledger.add(None, "choices", "only the first of several answers fits", "lost")
+    choice = only_choice(response, reply)
     content: list[Block] = []
     characters = 0
     for position, part in enumerate(choice.parts):
         block = encode_part(part, reply, complete=position not in choice.incomplete)
         if block is not None:
             content.append(block)
-            characters += _length(part)
+            characters += length_of(part)
     refused = any(isinstance(part, Refusal) for part in choice.parts)
     if choice.finish.explanation and not refused:
         content.append({"text": choice.finish.explanation})
@@ -182,7 +180,7 @@ def encode_part(part: Part, reply: Reply, *, complete: bool = True) -> Block | N
                 return None
             if part.redacted:
                 return {"reasoningContent": {"redactedContent": redacted_of(part, reply)}}
-            inner: Block = {"text": part.text, "signature": signature_of(part, reply)}
+            inner: Block = {"text": part.text, "signature": signature_of(part, reply, "converse")}
             return {"reasoningContent": {"reasoningText": inner}}
         case ToolCall():
             return {"toolUse": {**call_head(part), "input": call_input(part, complete)}}
@@ -199,35 +197,17 @@ def call_head(part: ToolCall) -> Block:
     return {"toolUseId": carrier.safe_id(part.id), "name": part.name}
 
 
-def call_input(part: ToolCall, complete: bool) -> Block:
-    if part.kind == "custom":
-        return freetext.wrapped(part.arguments)
-    found = arguments_object(part.arguments) if complete else None
-    return found if found is not None else mended_object(part.arguments)
-
-
-def signature_of(part: Reasoning, reply: Reply) -> str:
-    """What Bedrock's model signed keeps its signature; everything else carries a token of ours, which says whose
-    thinking it is and brings its sealed state back."""
-    seal = part.seal or Seal("", reply.issuer, "")
-    if seal.dialect == "converse":
-        return seal.value
-    return carrier.pack([Reasoning(seal=seal, redacted=part.redacted, summary=part.summary)]) or carrier.MARK
-
-
 def redacted_of(part: Reasoning, reply: Reply) -> str:
     """The same for thinking that is only sealed, whose field is bytes, and so base64 here."""
     native = part.seal is not None and part.seal.dialect == "converse"
-    value = signature_of(part, reply)
+    value = signature_of(part, reply, "converse")
     return value if native else b64encode(value.encode()).decode()
 
 
 def encode_citation(citation: Citation, text: str) -> Block:
     if citation.dialect == "converse":
         return citation.native
-    cited = citation.cited_text
-    if cited is None:
-        cited = text[citation.start or 0 : citation.end] if citation.end else ""
+    cited = cited_text(citation, text)
     native: Block = {}
     if citation.title is not None:
         native["title"] = citation.title
@@ -236,13 +216,3 @@ def encode_citation(citation: Citation, text: str) -> Block:
     if citation.url is not None:
         native["location"] = {"web": {"url": citation.url}}
     return native
-
-
-def _length(part: Part) -> int:
-    match part:
-        case Text() | Refusal() | Reasoning():
-            return len(part.text)
-        case ToolCall():
-            return len(part.arguments) + len(part.name)
-        case _:
-            return 0

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from dragoman.dialects.answers import signature_of
 from dragoman.dialects.base import Reply
 from dragoman.dialects.converse.errors import stream_error
 from dragoman.dialects.converse.formats import image_format
@@ -17,7 +18,6 @@ from dragoman.dialects.converse.response import (
     encode_citation,
     encode_part,
     redacted_of,
-    signature_of,
     stop_fields,
 )
 from dragoman.dialects.serial import Growth, LivePart, SerialEncoder
@@ -135,7 +135,7 @@ class StreamEncoder(SerialEncoder[_Live]):
                     return b""
                 live.sealed = True
                 sealed = msgspec.structs.replace(live.part, seal=event.seal)
-                return self._delta(live, {"reasoningContent": {"signature": signature_of(sealed, self._reply)}})
+                return self._delta(live, {"reasoningContent": {"signature": signature_of(sealed, self._reply, "converse")}})
             case Cited():
                 return self._delta(live, {"citation": encode_citation(event.citation, "".join(live.text))})
 
@@ -146,7 +146,7 @@ class StreamEncoder(SerialEncoder[_Live]):
         if isinstance(live.part, Reasoning) and not live.part.redacted and not live.sealed:
             # Unsigned thinking: a token says whose it is.
             unsigned = msgspec.structs.replace(live.part, seal=None)
-            out = self._delta(live, {"reasoningContent": {"signature": signature_of(unsigned, self._reply)}})
+            out = self._delta(live, {"reasoningContent": {"signature": signature_of(unsigned, self._reply, "converse")}})
         elif isinstance(live.part, ToolCall) and live.part.kind == "custom":
             out = self._delta(live, {"toolUse": {"input": _encode({"input": "".join(live.text)}).decode()}})
         out += _write_block_stop(b'{"contentBlockIndex":%d}' % self._index)

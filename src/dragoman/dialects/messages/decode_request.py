@@ -7,6 +7,7 @@ from typing import Any, cast
 import msgspec
 
 from dragoman.dialects.messages import plain
+from dragoman.dialects.pairing import unpacked
 from dragoman.dialects.raw import raw_objects, schema_of
 from dragoman.dialects.shape import Fields, wrong
 from dragoman.errors import MalformedBody
@@ -59,7 +60,7 @@ def decode_request(body: bytes) -> Request:
     messages = plain.messages_of(read)
     for message in messages:
         if message.role == "assistant":
-            message.parts = _unpack_ids(message.parts)
+            message.parts = unpacked(message.parts, "id")
     return _request(
         fields,
         model=read.model,
@@ -140,7 +141,7 @@ def _message(native: Any, at: Path) -> Message:
         raise MalformedBody(f"{path}: expected user, assistant or system, got {role!r}", param=path)
     parts = _content(fields.any("content"), (at, "content"))
     if role == "assistant":
-        parts = _unpack_ids(parts)
+        parts = unpacked(parts, "id")
     return Message(role=role, parts=parts, at=at, extras=fields.rest())
 
 
@@ -288,23 +289,6 @@ def _tool_result(fields: Fields) -> ToolResult:
         at=at,
         extras=fields.rest(),
     )
-
-
-def _unpack_ids(parts: list[Part]) -> list[Part]:
-    """Calls get their own ids back, and what rode in an id stands before the call again, once."""
-    known = {part.seal.value for part in parts if isinstance(part, Reasoning) and part.seal is not None}
-    unpacked: list[Part] = []
-    for part in parts:
-        if isinstance(part, ToolCall):
-            bare, held = carrier.detach(part.id)
-            part.id = carrier.original_id(bare)
-            for reasoning in held:
-                if reasoning.seal is None or reasoning.seal.value not in known:
-                    unpacked.append(msgspec.structs.replace(reasoning, at=(part.at, "id")))
-                    if reasoning.seal is not None:
-                        known.add(reasoning.seal.value)
-        unpacked.append(part)
-    return unpacked
 
 
 def _cache(native: Any, at: Path) -> CacheMark | None:

@@ -6,7 +6,8 @@ from typing import Any
 
 import msgspec
 
-from dragoman.dialects import freetext, ratings
+from dragoman.dialects import ratings
+from dragoman.dialects.answers import call_input, cited_text, length_of, only_choice, signature_of
 from dragoman.dialects.base import Reply
 from dragoman.dialects.messages.decode_request import decode_citation
 from dragoman.errors import MalformedBody, UpstreamGarbled
@@ -15,7 +16,6 @@ from dragoman.ir.events import Choice, Finish, FinishReason, Response, settled
 from dragoman.ir.request import Citation, Part, Reasoning, Refusal, Seal, Text, ToolCall, Unknown
 from dragoman.ir.usage import Usage
 from dragoman.wire.json import clean, loads
-from dragoman.wire.partial import arguments_object, mended_object
 
 Block = dict[str, Any]
 
@@ -162,16 +162,14 @@ def encode_usage(usage: Usage) -> Block:
 
 
 def encode_response(response: Response, reply: Reply) -> bytes:
-    choice = response.choices[0] if response.choices else Choice([], Finish("stop"))
-    if len(response.choices) > 1:
-        reply.ledger.add(None, "choices", "only the first of several answers fits", "lost")
+    choice = only_choice(response, reply)
     content: list[Block] = []
     characters = 0
     for position, part in enumerate(choice.parts):
         block = encode_part(part, reply, complete=position not in choice.incomplete)
         if block is not None:
             content.append(block)
-            characters += _length(part)
+            characters += length_of(part)
     usage = response.usage or reply.estimated_usage(characters)
     return _encode(
         {
@@ -212,8 +210,8 @@ def encode_part(part: Part, reply: Reply, *, complete: bool = True) -> Block | N
             if not part.text and part.seal is None:
                 return None
             if part.redacted:
-                return {"type": "redacted_thinking", "data": signature_of(part, reply)}
-            return {"type": "thinking", "thinking": part.text, "signature": signature_of(part, reply)}
+                return {"type": "redacted_thinking", "data": signature_of(part, reply, "messages")}
+            return {"type": "thinking", "thinking": part.text, "signature": signature_of(part, reply, "messages")}
         case ToolCall():
             return {"type": "tool_use", "id": carrier.safe_id(part.id), "name": part.name, "input": call_input(part, complete)}
         case Unknown() if part.dialect == "messages":
@@ -223,42 +221,13 @@ def encode_part(part: Part, reply: Reply, *, complete: bool = True) -> Block | N
             return None
 
 
-def signature_of(part: Reasoning, reply: Reply) -> str:
-    """A thinking block must be signed. What Anthropic signed keeps its signature; everything else carries a token
-    of ours, which says whose thinking it is and brings its sealed state back."""
-    seal = part.seal or Seal("", reply.issuer, "")
-    if seal.dialect == "messages":
-        return seal.value
-    return carrier.pack([Reasoning(seal=seal, redacted=part.redacted, summary=part.summary)]) or carrier.MARK
-
-
-def call_input(part: ToolCall, complete: bool) -> Block:
-    if part.kind == "custom":
-        return freetext.wrapped(part.arguments)
-    found = arguments_object(part.arguments) if complete else None
-    return found if found is not None else mended_object(part.arguments)
-
-
 def encode_citation(citation: Citation, text: str) -> Block:
     if citation.dialect == "messages":
         return citation.native
-    cited = citation.cited_text
-    if cited is None:
-        cited = text[citation.start or 0 : citation.end] if citation.end else ""
     return {
         "type": "web_search_result_location",
-        "cited_text": cited,
+        "cited_text": cited_text(citation, text),
         "encrypted_index": "",
         "title": citation.title,
         "url": citation.url or "",
     }
-
-
-def _length(part: Part) -> int:
-    match part:
-        case Text() | Refusal() | Reasoning():
-            return len(part.text)
-        case ToolCall():
-            return len(part.arguments) + len(part.name)
-        case _:
-            return 0

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import msgspec
 
+from dragoman.dialects.answers import signature_of
 from dragoman.dialects.base import Reply
 from dragoman.dialects.messages.errors import stream_error
 from dragoman.dialects.messages.response import (
@@ -13,7 +14,6 @@ from dragoman.dialects.messages.response import (
     encode_part,
     encode_usage,
     message_head,
-    signature_of,
     stop_fields,
 )
 from dragoman.dialects.serial import Growth, LivePart, SerialEncoder
@@ -86,7 +86,8 @@ class StreamEncoder(SerialEncoder[_Live]):
                 return out
             case Reasoning():
                 if part.redacted:
-                    return self._block_start(live, {"type": "redacted_thinking", "data": signature_of(part, self._reply)})
+                    sealed = signature_of(part, self._reply, "messages")
+                    return self._block_start(live, {"type": "redacted_thinking", "data": sealed})
                 out = self._grow(live, Delta(live.key, part.text)) if part.text else b""
                 return out + (self._grow(live, Sealed(live.key, part.seal)) if part.seal is not None else b"")
             case ToolCall():
@@ -141,7 +142,7 @@ class StreamEncoder(SerialEncoder[_Live]):
                     return out
                 live.sealed = True
                 sealed = msgspec.structs.replace(live.part, seal=event.seal)
-                return out + self._signature(signature_of(sealed, self._reply))
+                return out + self._signature(signature_of(sealed, self._reply, "messages"))
             case Cited():
                 citation = encode_citation(event.citation, "".join(live.text))
                 return out + self._small_delta({"type": "citations_delta", "citation": citation})
@@ -158,7 +159,7 @@ class StreamEncoder(SerialEncoder[_Live]):
         out = b""
         if isinstance(live.part, Reasoning) and not live.part.redacted and not live.sealed:
             # Unsigned thinking is another provider's: its signature is a token that says whose.
-            out = self._signature(signature_of(msgspec.structs.replace(live.part, seal=None), self._reply))
+            out = self._signature(signature_of(msgspec.structs.replace(live.part, seal=None), self._reply, "messages"))
         elif isinstance(live.part, ToolCall) and live.part.kind == "custom":
             out = live.head + _encode(_encode({"input": "".join(live.text)}).decode()) + b"}}\n\n"
         out += _event("content_block_stop", {"index": self._index})
