@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -75,18 +75,19 @@ class Gateway:
 
 @contextmanager
 def started(
-    folder: Path, *arguments: str, config: Mapping[str, Any], env: Mapping[str, str] | None = None
+    folder: Path, *arguments: str, config: Mapping[str, Any], env: Mapping[str, str] | None = None, through: Sequence[str] = ()
 ) -> Generator[Gateway]:
+    """`through`: the beginning of a command line that runs the rest of it."""
     (folder / "dragoman.yaml").write_text(json.dumps(config))
     process = subprocess.Popen(
-        [sys.executable, "-m", "dragoman", "serve", "--port", "0", *arguments],
+        [*through, sys.executable, "-m", "dragoman", "serve", "--port", "0", *arguments],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder, env=environment(env),
     )  # fmt: skip
     assert process.stdout is not None
     gateway = Gateway(process)
     try:
         first = process.stdout.readline()
-        found = re.search(r"https?://127\.0\.0\.1:\d+", first)
+        found = re.search(r"https?://(127\.0\.0\.1|\[::1\]):\d+", first)
         assert found is not None, (first, gateway.said)
         gateway.url = found[0]
         yield gateway
@@ -202,9 +203,12 @@ class Load:
                 writer.close()
 
 
-def test_a_reload_under_load_replaces_every_worker_and_loses_nothing(tmp_path: Path, upstream: ThreadedUpstream) -> None:
+@pytest.mark.parametrize("driver", ["native", "asgi"])
+def test_a_reload_under_load_replaces_every_worker_and_loses_nothing(
+    tmp_path: Path, upstream: ThreadedUpstream, driver: str
+) -> None:
     log = {"format": "json", "level": "info"}
-    with started(tmp_path, config=settings(upstream, log=log)) as gateway:
+    with started(tmp_path, config=settings(upstream, log=log, driver=driver)) as gateway:
         first = gateway.pids()
         assert sorted(first) == [1, 2]
         upstream.shut_gate()
@@ -319,11 +323,11 @@ def test_a_single_process_takes_a_new_configuration_without_a_pause(
         assert gateway.end() == 0
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(("driver", "workers"), [("native", 1), ("native", 2), ("asgi", 1), ("asgi", 2)])
 def test_while_it_stops_it_says_so_and_finishes_what_is_under_way(
-    tmp_path: Path, upstream: ThreadedUpstream, workers: int
+    tmp_path: Path, upstream: ThreadedUpstream, driver: str, workers: int
 ) -> None:
-    with started(tmp_path, config=settings(upstream, workers=workers, drain=20)) as gateway:
+    with started(tmp_path, config=settings(upstream, driver=driver, workers=workers, drain=20)) as gateway:
         upstream.shut_gate()
         question = {"model": STALL, "stream": True, "messages": [{"role": "user", "content": "hi"}]}
         with httpx.stream("POST", f"{gateway.url}/v1/chat/completions", json=question, timeout=PATIENCE) as stream:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 from dragoman import __version__, logs
-from dragoman.cli.setting import Failure, add_config, local_model, read_source, warn
+from dragoman.cli.setting import Failure, add_config, config_path, local_model, read_source, warn
 from dragoman.config import Config
 from dragoman.io import serving
 from dragoman.io.housekeeping import make_room_for_files, settle
@@ -46,6 +46,8 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 
 def run(options: argparse.Namespace) -> int:
+    if (path := config_path(options)) is not None:
+        options.config = str(path)  # a reload reads this one: without it, the gateway would lose its keys
     source = read_source(options, _overrides(options))
     config = source.load(os.environ)
     warn(config)

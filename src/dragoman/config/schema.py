@@ -121,6 +121,15 @@ def _database(value: object) -> Secret:
     return Secret(kind + mark + rest)
 
 
+def _host(value: object) -> str:
+    text = _text(value).removeprefix("[").removesuffix("]")
+    if re.fullmatch(r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(%[\w.-]+)?|[\w.-]+", text):
+        return text
+    if "/" in text:
+        raise ValueError("is not an address (there are no Unix sockets here)")
+    raise ValueError("is not an address; the port is a setting of its own" if ":" in text else "is not an address")
+
+
 def _word(value: object) -> str:
     text = _text(value)
     if not re.fullmatch(r"[A-Za-z0-9._-]+", text):
@@ -239,6 +248,7 @@ Text = Annotated[str, Kind("text", _text)]
 SecretText = Annotated[Secret, Kind("a key, or env:NAME, ${NAME}", _secret, secret=True, references=True)]
 Url = Annotated[str, Kind("an http:// or https:// URL, or env:NAME, ${NAME}", _url, references=True)]
 Yes = Annotated[bool, Kind("true or false", _yes)]
+Host = Annotated[str, Kind("an IP address, or the name of this host", _host)]
 Port = Annotated[int, Kind("a port from 0 (any free one) to 65535", _whole(0, 65535))]
 Count = Annotated[int, Kind("a whole number from 1 to 1000000", _whole(1, 1_000_000))]
 Tokens = Annotated[int, Kind("a whole number of tokens, at least 1", _whole(1, 10**9))]
@@ -324,7 +334,7 @@ class LimitsSection(msgspec.Struct, frozen=True, kw_only=True):
 class ServerSection(msgspec.Struct, frozen=True, kw_only=True):
     """`server`: where and how the gateway listens."""
 
-    host: Text = "127.0.0.1"
+    host: Host = "127.0.0.1"
     port: Port = 4000
     max_body: Size = 64_000_000
     strict: Yes = False

@@ -25,7 +25,7 @@ from dragoman.io.handler import Handler
 from dragoman.io.mount import Mount
 from dragoman.io.process import Terminal
 from dragoman.io.server_connection import ServerConnection, Shared
-from dragoman.io.server_limits import BACKLOG
+from dragoman.io.server_limits import BACKLOG, fitted
 
 AT_ONCE = 1.0
 """Seconds that cancelled handlers get to unwind in."""
@@ -51,7 +51,7 @@ class Server:
         mount: Mount | None = None,
     ) -> None:
         self._handler = handler
-        self._limits = limits or ServerLimits()
+        self._limits = fitted(limits or ServerLimits())
         self._tls = tls
         self._mount = mount
         self._listening: dict[int, asyncio.Server] = {}
@@ -104,7 +104,7 @@ class Server:
         """Another handler from here on, and other limits for whoever connects from here on; but the time that TLS has to be
         agreed on in stays. Returns what the handler before it is still at work on."""
         self._handler = handler
-        self._limits = limits or self._limits
+        self._limits = fitted(limits) if limits is not None else self._limits
         if self._shared is None:
             return []
         self._shared.swap(handler, self._limits)

@@ -56,6 +56,8 @@ _SMALL = 4096
 """A piece up to this size that can hold only one request goes to the parser whole."""
 _LATE_GRACE = 1.0
 """Seconds that a connection gets for its request which was made while the server stops."""
+_WARN_EVERY = 60.0
+"""Seconds between two warnings that there are too many connections."""
 _TIMER_SLACK = 0.001  # a timer may fire a millisecond early on uvloop
 
 
@@ -64,7 +66,7 @@ class Shared:
 
     __slots__ = (
         "connections", "draining", "emptied", "former", "former_left", "grace", "handler", "limits", "loop", "mount", "pace",
-        "running", "surplus",
+        "running", "surplus", "warned_at",
     )  # fmt: skip
 
     def __init__(
@@ -86,6 +88,7 @@ class Shared:
         """Those of `connections` that were there when the draining began."""
         self.surplus: set[ServerConnection] = set()
         """Those of `connections` that were one too many, and are still being told so."""
+        self.warned_at = -math.inf
         self.former_left = asyncio.Event()
 
     def swap(self, handler: Handler, limits: ServerLimits) -> None:
@@ -181,12 +184,16 @@ class ServerConnection(RequestReader):
         self._timer = self.loop.call_at(now + shared.pace, self._tick)
 
     def _one_too_many(self, most: int) -> None:
-        self._shared.emptied.clear()
-        if len(self._shared.surplus) >= most:  # there is no telling all of them
+        shared, now = self._shared, self.loop.time()
+        shared.emptied.clear()
+        if now - shared.warned_at >= _WARN_EVERY:
+            shared.warned_at = now
+            log.warning("%d connections are open (server.limits.max_connections): who comes now is turned away", most)
+        if len(shared.surplus) >= most:  # there is no telling all of them
             self.drop()
             return
-        self._shared.surplus.add(self)
-        self._timer = self.loop.call_at(self.loop.time() + self._shared.pace, self._tick)
+        shared.surplus.add(self)
+        self._timer = self.loop.call_at(now + shared.pace, self._tick)
         self._reason = 503, f"{most} connections are open, and there may be no more (server.limits.max_connections)"
         self._turn_away()
 
