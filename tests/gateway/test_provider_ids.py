@@ -13,7 +13,7 @@ from typing import Any
 import openai
 import pytest
 
-from dragoman.testing import Finish, Text, Thinking, ThreadedUpstream, ToolCall, Usage, scenario
+from dragoman.testing import Finish, ScriptedUpstream, Text, Thinking, ThreadedUpstream, ToolCall, Usage, scenario
 from tests.gateway.talking import JSON, Pairs, Said, say, streaming
 from tests.serving import PATIENCE, Served, serving, upstream
 
@@ -130,6 +130,33 @@ def test_a_response_of_another_is_not_there_whichever_way_it_was_made_or_is_aske
     assert scripted.requests[-1].json["previous_response_id"] == own_id  # type: ignore[index, call-overload]
     assert call(gateway, ALICE, "POST", PASSED, {"model": "m", **body}).status == 200
     assert call(gateway, ALICE, "GET", f"{PASSED}/{own_id}").status == 200
+
+
+@pytest.mark.parametrize("path", [SENT, PASSED])
+@pytest.mark.parametrize("last", [b"\n\n", b"\r\n\r\n", b"\n", b""])
+def test_ids_are_found_in_events_of_any_size_and_at_an_end_of_any_form(name: str, path: str, last: bytes) -> None:
+    end = last[: len(last) // 2] or b"\n"
+    whole = {"id": f"resp_{name}", "object": "response", "status": "completed", "output": [], "instructions": "x" * 700_000}
+    item = {"id": f"ig_{name}", "type": "image_generation_call", "status": "completed", "result": "aGk=" * 250_000}
+    events = [
+        {"type": "response.created", "sequence_number": 0, "response": whole | {"status": "in_progress"}},
+        {"type": "response.output_item.done", "sequence_number": 1, "output_index": 0, "item": item},
+        {"type": "response.completed", "sequence_number": 2, "response": whole | {"output": [item]}},
+    ]
+    lines = [b"event: %b%bdata: %b" % (str(one["type"]).encode(), end, json.dumps(one).encode()) for one in events]
+    sent = (end + end).join(lines) + last
+    keys = [{"name": "alice", "key": ALICE}, {"name": "bob", "key": BOB}]
+    with (
+        ScriptedUpstream.in_thread() as odd,
+        serving({"providers": {"there": upstream(odd.url, "responses")}, "keys": keys}) as served,
+    ):
+        odd.on("/responses", 200, sent, [("content-type", "text/event-stream")])
+        model = "m" if path == PASSED else "there/m"
+        assert call(served, ALICE, "POST", path, {"model": model, "input": "x", "stream": True}).body == sent
+        picture = {"type": "image_generation_call", "id": item["id"]}
+        refused(odd, lambda: call(served, BOB, "POST", SENT, {"model": "there/m", "input": [picture]}), 404)
+        refused(odd, lambda: call(served, BOB, "GET", f"{PASSED}/resp_{name}"), 404)
+        assert call(served, ALICE, "POST", SENT, {"model": "there/m", "input": [picture], "stream": True}).status == 200
 
 
 def test_what_is_listed_of_a_response_is_its_callers_too(gateway: Served, scripted: ThreadedUpstream, name: str) -> None:

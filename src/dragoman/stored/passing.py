@@ -66,6 +66,7 @@ class Reader:
         self._note = note
         self._pieces: list[bytes] | None = None
         self._parser: SseParser | None = None
+        self._held = b""
         self._size = 0
         self._told: set[str] = set()
 
@@ -78,34 +79,34 @@ class Reader:
     async def start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         said = list(headers)
         kind = next((value for name, value in said if name == b"content-type"), b"").lower()
-        if status == 200 and kind.startswith(b"text/event-stream"):
+        if kind.startswith(b"text/event-stream"):
             self._parser = SseParser(LARGEST)
-        elif status == 200:
+        elif 200 <= status < 300:
             self._pieces = []
         await self._out.start(status, said)
 
     async def write(self, data: bytes) -> None:
         if self._pieces is not None:
             # A piece behind: nobody has all of it before it is noted.
-            data, held = (self._pieces[-1] if self._pieces else b""), data
-            self._pieces.append(held)
-            self._size += len(held)
+            self._pieces.append(data)
+            self._size += len(data)
+            data, self._held = self._held, data
             if self._size > _MOST_READ:
-                self._pieces, data = None, data + held
+                self._pieces, data, self._held = None, data + self._held, b""
         elif self._parser is not None:
             await self._tell([one for frame in self._parser.feed(data) for one in forms.given_in(frame)])
+            # Nobody can do anything with half an event; and it may be the last one, without an end.
+            data, self._held = (self._held, data) if self._parser.pending else (self._held + data, b"")
         if data:
             await self._out.write(data)
 
     async def finish(self, data: bytes = b"") -> None:
         if self._pieces is not None:
-            ids, conversations = forms.given(b"".join([*self._pieces, data]))
-            await self._tell(ids, conversations)
-            data = (self._pieces[-1] if self._pieces else b"") + data
+            await self._tell(*forms.given(b"".join([*self._pieces, data])))
         elif self._parser is not None:
             frames = [*self._parser.feed(data), *self._parser.end()]
             await self._tell([one for frame in frames for one in forms.given_in(frame)])
-        await self._out.finish(data)
+        await self._out.finish(self._held + data)
 
     async def _tell(self, ids: list[str], conversations: Sequence[str] = ()) -> None:
         fresh = [one for one in dict.fromkeys(ids) if one not in self._told]

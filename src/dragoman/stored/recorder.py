@@ -11,10 +11,11 @@ from dragoman.flow.call import Call
 from dragoman.stored.keeping import Keeping
 from dragoman.stored.workshop import Running, Workshop
 from dragoman.wire.http import Outbound, RawHeaders
-from dragoman.wire.sse import SseParser, one_by_one
+from dragoman.wire.sse import Frame, SseParser, one_by_one
 
 LARGEST = 512 * 1024 * 1024
 """Bytes of one event. What is passed on untouched is not refused for its size here."""
+_EVENT_ENDS = (b"\n\n", b"\r\n\r\n")
 
 
 class Recorder:
@@ -63,6 +64,8 @@ class Recorder:
             await self._finish_whole(self._head, data)
         elif not self._over:
             told = await self._read(data)
+            if self._parser is not None and self._keeping.there():
+                await self._read_there(self._parser.end())
             await self._written()
             await self._out.finish(data if told is None else told)
 
@@ -99,9 +102,9 @@ class Recorder:
         if self._parser is None or not data:
             return None
         if self._keeping.there():
-            # Whole events come, and these alone tell of the whole answer.
-            if b'"response"' in data:
-                await self._read_there(data)
+            # Events come whole, if they are not very large, and these alone tell of the whole answer.
+            if b'"response"' in data or self._parser.pending or not data.endswith(_EVENT_ENDS):
+                await self._read_there(self._parser.feed(data))
             return None
         for frame in self._parser.feed(data):
             response = ending(frame)
@@ -117,9 +120,8 @@ class Recorder:
             break
         return None
 
-    async def _read_there(self, data: bytes) -> None:
-        parser = SseParser(LARGEST)
-        for frame in [*parser.feed(data), *parser.end()]:
+    async def _read_there(self, frames: list[Frame]) -> None:
+        for frame in frames:
             if not self._named and (own_id := id_within(frame)):
                 self._named = True
                 self._writing.append(self._shop.start(self._keeping.keep(own_id, b"")))
