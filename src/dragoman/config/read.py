@@ -100,13 +100,18 @@ class Reader:
         return found
 
     def items(self, hint: Any, raw: Any, path: At, at: At) -> list[Any]:
-        if isinstance(raw, str) and self.env is None:
-            raw = [part.strip() for part in raw.split(",") if part.strip()]
+        raw = self.listed(raw)
         if not isinstance(raw, list):
             value = self.value(hint, raw, path, at)
             return [] if value is _MISSING else [value]
         found = [self.value(hint, value, (*path, index), (*at, index)) for index, value in enumerate(raw)]
         return [value for value in found if value is not _MISSING]
+
+    def listed(self, raw: Any) -> Any:
+        """In a variable, a list is written with commas."""
+        if isinstance(raw, str) and self.env is None:
+            return [part.strip() for part in raw.split(",") if part.strip()]
+        return raw
 
     def leaf(self, kind: Kind, raw: Any, path: At, at: At) -> Any:
         if isinstance(raw, str) and self.env is not None:
@@ -151,21 +156,27 @@ class Reader:
     # ------------------------------------------------------------ settings that people write in more than one way
 
     def keys(self, raw: Any, path: At, at: At) -> list[dict[str, Any]]:
-        if isinstance(raw, str) and self.env is None:
-            raw = [part.strip() for part in raw.split(",") if part.strip()]
-        if isinstance(raw, Mapping):  # {alice: sk-..., bob: sk-...}
-            raw = [{"name": name, "key": key} for name, key in raw.items()] if not {"name", "key"} & set(raw) else [raw]
+        if isinstance(raw, Mapping) and not {"name", "key"} & set(raw):  # {alice: sk-..., bob: sk-...}
+            raw = [{"name": name, "key": key} for name, key in raw.items()]
+        return self.objects(schema.KeySection, "key", raw, path, at, without="has no key; allowed: a key, or {name, key}")
+
+    def objects(
+        self, kind: type[msgspec.Struct], main: str, raw: Any, path: At, at: At, *, without: str
+    ) -> list[dict[str, Any]]:
+        """A list of sections, of which each may be just its `main` setting; `without` says what is wrong with one that has
+        none."""
+        raw = self.listed(raw)
         values: list[Any] = raw if isinstance(raw, list) else [raw]
         found: list[dict[str, Any]] = []
         for index, value in enumerate(values):
             # A wrong one is left out, and those behind it move up.
             here, there = (*path, len(found)), (*at, index)
             self.problems.labels[here] = self.place(there)
-            entry = self.section(schema.KeySection, value if isinstance(value, Mapping) else {"key": value}, here, there)
-            if "key" in entry:
+            entry = self.section(kind, value if isinstance(value, Mapping) else {main: value}, here, there)
+            if main in entry:
                 found.append(entry)
-            elif isinstance(value, Mapping) and "key" not in {SYNONYMS[schema.KeySection].get(str(k), str(k)) for k in value}:
-                self.problem(here, there, "has no key; allowed: a key, or {name, key}")
+            elif isinstance(value, Mapping) and not any(_is(main, kind, key) for key in value):
+                self.problem(here, there, without)
         return found
 
     def providers(self, raw: Any, path: At, at: At) -> dict[str, Any]:
@@ -188,7 +199,7 @@ class Reader:
             if len(own) < len(value):  # {provider: openai, model: gpt-5, ...} without `targets`
                 own["targets"] = [{key: item for key, item in value.items() if key in _OF_TARGET}]
             found[name] = self.section(schema.ModelSection, own, here, there)
-            if "targets" not in found[name] and not any(_is_targets(key) for key in own):
+            if "targets" not in found[name] and not any(_is("targets", schema.ModelSection, key) for key in own):
                 self.problem(here, there, "has no targets; allowed: provider/model, a list of them, or {targets: [...]}")
         return found
 
@@ -221,8 +232,7 @@ class Reader:
         return found
 
     def targets(self, raw: Any, path: At, at: At) -> list[dict[str, Any]]:
-        if isinstance(raw, str) and self.env is None:
-            raw = [part.strip() for part in raw.split(",") if part.strip()]
+        raw = self.listed(raw)
         values: list[Any] = raw if isinstance(raw, list) else [raw]
         self.problems.labels[path] = self.place(at)
         if not values:
@@ -250,40 +260,20 @@ class Reader:
         total = self.value(schema.Seconds, raw, (*path, "total"), at)
         return _MISSING if total is _MISSING else {"total": total}
 
-    def local(self, raw: Any, path: At, at: At) -> Any:
-        return self.section(schema.LocalSection, {"enabled": raw} if isinstance(raw, bool | str) else raw, path, at)
-
-    def vault(self, raw: Any, path: At, at: At) -> Any:
-        return self.section(schema.VaultSection, {"enabled": raw} if isinstance(raw, bool | str) else raw, path, at)
-
-    def fetch(self, raw: Any, path: At, at: At) -> Any:
-        return self.section(schema.FetchSection, {"enabled": raw} if isinstance(raw, bool | str) else raw, path, at)
-
-    def documents(self, raw: Any, path: At, at: At) -> Any:
-        return self.section(schema.DocumentsSection, {"enabled": raw} if isinstance(raw, bool | str) else raw, path, at)
+    def switched(self, kind: type[msgspec.Struct], raw: Any, path: At, at: At) -> Any:
+        """A section for which `true` or `false` may stand."""
+        return self.section(kind, {"enabled": raw} if isinstance(raw, bool | str) else raw, path, at)
 
     def store(self, raw: Any, path: At, at: At) -> Any:
         if isinstance(raw, str) and raw.strip().lower() not in _SWITCHES:
             raw = {"url" if "://" in raw or _WHOLE_REFERENCE.fullmatch(raw.strip()) else "path": raw}
-        return self.section(schema.StoreSection, {"enabled": raw} if isinstance(raw, bool | str) else raw, path, at)
+        return self.switched(schema.StoreSection, raw, path, at)
 
     def listed_models(self, raw: Any, path: At, at: At) -> list[dict[str, Any]]:
-        if isinstance(raw, str) and self.env is None:
-            raw = [part.strip() for part in raw.split(",") if part.strip()]
         if isinstance(raw, Mapping):  # {id: {display_name: ...}}
             raw = [{"id": name, **(value if isinstance(value, Mapping) else {})} for name, value in raw.items()]
-        values: list[Any] = raw if isinstance(raw, list) else [raw]
-        found: list[dict[str, Any]] = []
-        for index, value in enumerate(values):
-            # A wrong one is left out, and those behind it move up.
-            here, there = (*path, len(found)), (*at, index)
-            self.problems.labels[here] = self.place(there)
-            entry = self.section(schema.ListedModel, value if isinstance(value, Mapping) else {"id": value}, here, there)
-            if "id" in entry:
-                found.append(entry)
-            elif isinstance(value, Mapping) and not {"id", "name", "model"} & set(value):
-                self.problem(here, there, "has no id; allowed: a model's name, or {id, display_name, context}")
-        return found
+        without = "has no id; allowed: a model's name, or {id, display_name, context}"
+        return self.objects(schema.ListedModel, "id", raw, path, at, without=without)
 
     def dialect_urls(self, raw: Any, path: At, at: At) -> Any:
         """`{messages: URL, responses: false}`: false takes a built-in one away."""
@@ -323,11 +313,11 @@ _SPECIAL: dict[tuple[type[msgspec.Struct], str], Callable[[Reader, Any, At, At],
     (schema.File, "providers"): Reader.providers,
     (schema.File, "models"): Reader.models,
     (schema.File, "timeouts"): Reader.timeouts,
-    (schema.File, "local"): Reader.local,
+    (schema.File, "local"): lambda reader, *where: reader.switched(schema.LocalSection, *where),
     (schema.File, "store"): Reader.store,
-    (schema.File, "vault"): Reader.vault,
-    (schema.File, "fetch"): Reader.fetch,
-    (schema.File, "documents"): Reader.documents,
+    (schema.File, "vault"): lambda reader, *where: reader.switched(schema.VaultSection, *where),
+    (schema.File, "fetch"): lambda reader, *where: reader.switched(schema.FetchSection, *where),
+    (schema.File, "documents"): lambda reader, *where: reader.switched(schema.DocumentsSection, *where),
     (schema.ProviderSection, "models"): Reader.listed_models,
     (schema.ProviderSection, "timeouts"): Reader.timeouts,
     (schema.ProviderSection, "dialects"): Reader.dialect_urls,
@@ -344,8 +334,10 @@ def _provider_section(value: Any) -> Any:
     return {} if value is None or value is True else value
 
 
-def _is_targets(key: Any) -> bool:
-    return SYNONYMS[schema.ModelSection].get(str(key).lower(), str(key).lower()) == "targets"
+def _is(name: str, kind: type[msgspec.Struct], key: Any) -> bool:
+    """Whether a key of the layer means this setting."""
+    word = str(key).lower()
+    return SYNONYMS.get(kind, {}).get(word, word) == name
 
 
 def _elsewhere(kind: type[msgspec.Struct], word: str) -> str:
