@@ -7,6 +7,7 @@ from typing import Annotated, Any, cast
 
 import msgspec
 
+from dragoman.dialects.counts import count_in
 from dragoman.ir.usage import Usage
 
 _Tokens = Annotated[int, msgspec.Meta(ge=0, lt=10**15)]
@@ -64,7 +65,7 @@ def usage_of(plain: PlainUsage) -> Usage:
     inner, made = plain.prompt_tokens_details, plain.completion_tokens_details
     prompt, completion = plain.prompt_tokens, plain.completion_tokens
     cached, written = (inner.cached_tokens, inner.cache_write_tokens) if inner is not None else (0, 0)
-    return _usage(
+    return disjoint(
         prompt, completion, plain.total_tokens, cached=cached, written=written,
         reasoning=made.reasoning_tokens if made is not None else 0, searches=0,
     )  # fmt: skip
@@ -76,17 +77,18 @@ def decode_usage(native: object) -> Usage | None:
     usage = cast("dict[str, Any]", native)
     if "prompt_tokens" not in usage and "completion_tokens" not in usage:
         return None
-    prompt, completion = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
+    prompt, completion = count_in(usage, "prompt_tokens"), count_in(usage, "completion_tokens")
     inner = usage.get("prompt_tokens_details")
-    cached = _count(inner, "cached_tokens") or _count(usage, "prompt_cache_hit_tokens") or _count(usage, "cached_tokens")
-    written = _count(inner, "cache_write_tokens") or _count(usage, "cache_creation_input_tokens")
-    reasoning = _count(usage.get("completion_tokens_details"), "reasoning_tokens") or _count(usage, "reasoning_tokens")
-    searches = _count(usage.get("server_tool_use"), "web_search_requests") or _count(usage, "num_search_queries")
-    total = _count(usage, "total_tokens")
-    return _usage(prompt, completion, total, cached=cached, written=written, reasoning=reasoning, searches=searches)
+    cached = count_in(inner, "cached_tokens") or count_in(usage, "prompt_cache_hit_tokens") or count_in(usage, "cached_tokens")
+    written = count_in(inner, "cache_write_tokens") or count_in(usage, "cache_creation_input_tokens")
+    reasoning = count_in(usage.get("completion_tokens_details"), "reasoning_tokens") or count_in(usage, "reasoning_tokens")
+    searches = count_in(usage.get("server_tool_use"), "web_search_requests") or count_in(usage, "num_search_queries")
+    total = count_in(usage, "total_tokens")
+    return disjoint(prompt, completion, total, cached=cached, written=written, reasoning=reasoning, searches=searches)
 
 
-def _usage(prompt: int, completion: int, total: int, *, cached: int, written: int, reasoning: int, searches: int) -> Usage:
+def disjoint(prompt: int, completion: int, total: int, *, cached: int, written: int, reasoning: int, searches: int) -> Usage:
+    """Of totals that should include what is told beside them. `total` is 0 where it is not told."""
     # Some servers count what was cached beside the prompt instead of within it.
     fresh = prompt - cached - written if cached + written <= prompt else prompt
     # Likewise for reasoning; the total tells, where there is one.
@@ -112,12 +114,3 @@ def encode_usage(usage: Usage) -> dict[str, Any]:
         "prompt_tokens_details": details,
         "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
     }
-
-
-def _count(holder: Any, key: str) -> int:
-    if type(holder) is not dict:
-        return 0
-    value: Any = holder.get(key)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-    if type(value) is int:
-        return value if 0 < value < 10**15 else 0
-    return int(value) if type(value) is float and 0 < value < 1e15 else 0

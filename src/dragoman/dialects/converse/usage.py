@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from dragoman.dialects.counts import count_in
 from dragoman.ir.usage import Usage
 
 Block = dict[str, Any]
@@ -13,26 +14,21 @@ def decode_usage(native: object) -> Usage | None:
     if not isinstance(native, dict):
         return None
     holder = cast("Block", native)
-    written = _count(holder, "cacheWriteInputTokens")
+    written = count_in(holder, "cacheWriteInputTokens")
     details = holder.get("cacheDetails")
     hour = sum(
-        _count(cast("Block", one), "inputTokens")
+        count_in(one, "inputTokens")
         for one in (cast("list[object]", details) if isinstance(details, list) else ())
         if isinstance(one, dict) and cast("Block", one).get("ttl") == "1h"
     )
     hour = min(hour, written)
     return Usage(
-        input=_count(holder, "inputTokens"),
-        cache_read=_count(holder, "cacheReadInputTokens"),
+        input=count_in(holder, "inputTokens"),
+        cache_read=count_in(holder, "cacheReadInputTokens"),
         cache_write=written - hour,
         cache_write_1h=hour,
-        output=_count(holder, "outputTokens"),
+        output=count_in(holder, "outputTokens"),
     )
-
-
-def _count(holder: Block, key: str) -> int:
-    value = holder.get(key)
-    return value if type(value) is int and value > 0 else 0
 
 
 def encode_usage(usage: Usage) -> Block:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from dragoman.dialects.counts import count_in
 from dragoman.ir.usage import Usage
 
 
@@ -14,10 +15,10 @@ def decode_usage(native: object, searches: int = 0) -> Usage | None:
     usage = cast("dict[str, Any]", native)
     if "promptTokenCount" not in usage and "totalTokenCount" not in usage and "candidatesTokenCount" not in usage:
         return None
-    prompt, answer = _count(usage, "promptTokenCount"), _count(usage, "candidatesTokenCount")
-    cached, thoughts = _count(usage, "cachedContentTokenCount"), _count(usage, "thoughtsTokenCount")
+    prompt, answer = count_in(usage, "promptTokenCount"), count_in(usage, "candidatesTokenCount")
+    cached, thoughts = count_in(usage, "cachedContentTokenCount"), count_in(usage, "thoughtsTokenCount")
     # What a hosted tool read stands beside the prompt.
-    tools, total = _count(usage, "toolUsePromptTokenCount"), _count(usage, "totalTokenCount")
+    tools, total = count_in(usage, "toolUsePromptTokenCount"), count_in(usage, "totalTokenCount")
     # Some servers count thoughts within the answer; the total tells.
     within = 0 < thoughts <= answer and total == prompt + tools + answer
     return Usage(
@@ -37,8 +38,3 @@ def encode_usage(usage: Usage) -> dict[str, Any]:
         native["thoughtsTokenCount"] = usage.reasoning
     native["totalTokenCount"] = usage.input_total + usage.output_total
     return native
-
-
-def _count(holder: dict[str, Any], key: str) -> int:
-    value = holder.get(key)
-    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e15 else 0

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
 from dragoman.dialects import ratings
 from dragoman.dialects.answers import call_input, cited_text, length_of, only_choice, signature_of
 from dragoman.dialects.base import Reply
+from dragoman.dialects.counts import count_in
 from dragoman.dialects.messages.decode_request import decode_citation
 from dragoman.errors import MalformedBody, UpstreamGarbled
 from dragoman.ir import carrier
@@ -124,23 +125,19 @@ def decode_usage(native: object) -> Usage | None:
     """Anthropic's buckets are disjoint already, but for thinking, which `output_tokens` includes."""
     if not isinstance(native, dict):
         return None
-
-    def count(holder: object, key: str) -> int:
-        value = holder.get(key) if isinstance(holder, dict) else None
-        return value if isinstance(value, int) and value > 0 else 0
-
-    written = count(native, "cache_creation_input_tokens")
-    hour = min(written, count(native.get("cache_creation"), "ephemeral_1h_input_tokens"))
-    output = count(native, "output_tokens")
-    thinking = min(output, count(native.get("output_tokens_details"), "thinking_tokens"))
+    holder = cast("Block", native)
+    written = count_in(holder, "cache_creation_input_tokens")
+    hour = min(written, count_in(holder.get("cache_creation"), "ephemeral_1h_input_tokens"))
+    output = count_in(holder, "output_tokens")
+    thinking = min(output, count_in(holder.get("output_tokens_details"), "thinking_tokens"))
     return Usage(
-        input=count(native, "input_tokens"),
-        cache_read=count(native, "cache_read_input_tokens"),
+        input=count_in(holder, "input_tokens"),
+        cache_read=count_in(holder, "cache_read_input_tokens"),
         cache_write=written - hour,
         cache_write_1h=hour,
         output=output - thinking,
         reasoning=thinking,
-        searches=count(native.get("server_tool_use"), "web_search_requests"),
+        searches=count_in(holder.get("server_tool_use"), "web_search_requests"),
     )
 
 

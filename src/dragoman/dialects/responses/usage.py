@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from dragoman.dialects.counts import count_in
+from dragoman.dialects.openai_usage import disjoint
 from dragoman.ir.usage import Usage
 
 Block = dict[str, Any]
@@ -17,22 +19,13 @@ def decode_usage(native: object, tool_usage: object = None) -> Usage | None:
     usage = cast("Block", native)
     if "input_tokens" not in usage and "output_tokens" not in usage:
         return None
-    prompt, output = _count(usage, "input_tokens"), _count(usage, "output_tokens")
+    prompt, output = count_in(usage, "input_tokens"), count_in(usage, "output_tokens")
     details = usage.get("input_tokens_details")
-    cached, written = _count(details, "cached_tokens"), _count(details, "cache_write_tokens")
-    # Some servers count what was cached beside the input instead of within it, and reasoning beside the output.
-    fresh = prompt - cached - written if cached + written <= prompt else prompt
-    reasoning = _count(usage.get("output_tokens_details"), "reasoning_tokens")
-    beside = reasoning > output or (reasoning > 0 and _count(usage, "total_tokens") == prompt + output + reasoning)
-    searches = cast("Block", tool_usage).get("web_search") if isinstance(tool_usage, dict) else None
-    return Usage(
-        input=fresh,
-        cache_read=cached,
-        cache_write=written,
-        output=output if beside else output - reasoning,
-        reasoning=reasoning,
-        searches=_count(searches, "num_requests"),
-    )
+    cached, written = count_in(details, "cached_tokens"), count_in(details, "cache_write_tokens")
+    reasoning = count_in(usage.get("output_tokens_details"), "reasoning_tokens")
+    total = count_in(usage, "total_tokens")
+    searches = count_in(cast("Block", tool_usage).get("web_search"), "num_requests") if isinstance(tool_usage, dict) else 0
+    return disjoint(prompt, output, total, cached=cached, written=written, reasoning=reasoning, searches=searches)
 
 
 def encode_usage(usage: Usage) -> Block:
@@ -47,8 +40,3 @@ def encode_usage(usage: Usage) -> Block:
         "output_tokens_details": {"reasoning_tokens": usage.reasoning},
         "total_tokens": usage.input_total + usage.output_total,
     }
-
-
-def _count(holder: object, key: str) -> int:
-    value = cast("Block", holder).get(key) if isinstance(holder, dict) else None
-    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e15 else 0
