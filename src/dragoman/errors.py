@@ -11,7 +11,8 @@
     |   |-- UnknownModel       no target serves this model
     |   |-- Busy               too much of it at once
     |   `-- LossRefused        the target cannot say everything, in strict mode; or the least of it
-    |       `-- UnfitMedia     an image, document or sound that the target would refuse
+    |       |-- UnfitMedia     an image, document or sound that the target would refuse
+    |       `-- ThreadUnknown  what was said before is kept by another provider
     |-- UpstreamError          a provider's fault; says which, and whether another may be tried
     |   |-- UpstreamRefused    it answered with an error
     |   |-- UpstreamUnreachable  no connection, or the connection broke before an answer
@@ -185,6 +186,10 @@ class Busy(RequestError):
     category = "rate_limit"
 
 
+THREAD_UNKNOWN = "thread_not_found"
+"""The Messages API's code for it."""
+
+
 class LossRefused(RequestError):
     """The request holds something that the target cannot say: in strict mode anything, otherwise what it is nothing without."""
 
@@ -195,6 +200,16 @@ class UnfitMedia(LossRefused):
     """An image, a document or a sound that this target cannot be sent as it is; another may take it."""
 
     category = "invalid_request"
+
+
+class ThreadUnknown(LossRefused):
+    """The request goes on from an answer that only the provider that gave it keeps, with all that was said before. By its code
+    clients of the API know that they must say everything again."""
+
+    category = "invalid_request"
+
+    def __init__(self, message: str, *, param: str) -> None:
+        super().__init__(message, code=THREAD_UNKNOWN, param=param)
 
 
 class UpstreamError(DragomanError):

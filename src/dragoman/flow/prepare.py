@@ -10,7 +10,7 @@ addressed   the URL and the headers
 from __future__ import annotations
 
 from dragoman.dialects.base import Dialect, Target
-from dragoman.errors import LossRefused, UpstreamUnreachable
+from dragoman.errors import LossRefused, ThreadUnknown, UpstreamUnreachable
 from dragoman.flow.attachments import Meanwhile
 from dragoman.flow.call import Call, untouched
 from dragoman.flow.continuity import unsealed
@@ -69,6 +69,9 @@ def body_for(
     if verbatim:
         return untouched(call, endpoint)
     request = request or call.request()
+    if request.goes_on_from is not None and upstream is not call.dialect:
+        # Without all that was said before, any answer would be to something else.
+        raise ThreadUnknown(f"{endpoint.label} does not keep this conversation: send all of it", param="thread")
     if call.stripped:
         request = unsealed(request, ledger)
     request, call.names = fit(request, upstream.tool_names)

@@ -15,7 +15,7 @@ from collections.abc import Generator, Sequence
 
 import msgspec
 
-from dragoman.errors import AllTargetsFailed, Category, DragomanError, LossRefused, NoCredential
+from dragoman.errors import AllTargetsFailed, Category, DragomanError, LossRefused, NoCredential, ThreadUnknown
 from dragoman.route.target import Endpoint
 
 _PASSING: frozenset[Category] = frozenset({"rate_limit", "overloaded", "timeout", "unavailable", "internal"})
@@ -63,6 +63,10 @@ def chain(endpoints: Sequence[Endpoint]) -> Generator[Attempt, Outcome, Verdict]
             return Verdict(outcome.error, outcome.committed, trail)
     if len(errors) == 1:
         return Verdict(errors[0], False, trail)
+    for error in errors:
+        if isinstance(error, ThreadUnknown):
+            # The caller can say everything again, and then this target may answer.
+            return Verdict(error, False, trail)
     waits = [error.retry_after for error in errors if error.retry_after is not None]
     # A client that is told 404 or 401 gives the model up, where waiting may mend another target of the chain.
     hopeful = [error for error in errors if error.category in _PASSING and not isinstance(error, NoCredential)]

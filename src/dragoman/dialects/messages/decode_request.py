@@ -116,11 +116,19 @@ def _request(fields: Fields, *, model: str, system: list[Text], messages: list[M
         paths=_PATHS,
     )
     _tool_choice(fields, request)
+    _thread(fields, request)
     request.extras = fields.rest()
     for name, inner in (("metadata", metadata), ("output_config", output)):
         if left := inner.rest():
             request.extras[name] = left
     return request
+
+
+def _thread(fields: Fields, request: Request) -> None:
+    """State that the provider holds. It stays among the extras: only its own dialect has a word for it."""
+    native = fields.left.get("thread")
+    if isinstance(native, dict) and native.get("type") == "continue":
+        request.goes_on_from = str(native.get("previous_message_id") or "")
 
 
 def _system(native: Any, at: Path) -> list[Text]:

@@ -13,7 +13,7 @@ import msgspec
 
 from dragoman.dialects import told
 from dragoman.dialects.base import Headers, HttpError
-from dragoman.errors import STATUS_OF, Category, DragomanError, UpstreamRefused, category_of
+from dragoman.errors import STATUS_OF, THREAD_UNKNOWN, Category, DragomanError, UpstreamRefused, category_of
 
 TYPE_OF: dict[Category, str] = {
     "invalid_request": "invalid_request_error",
@@ -55,6 +55,9 @@ def stream_error(error: DragomanError, request_id: str) -> bytes:
 
 def _body(error: DragomanError, request_id: str) -> dict[str, Any]:
     body: dict[str, Any] = {"type": "error", "error": {"type": TYPE_OF[error.category], "message": error.message}}
+    if error.code == THREAD_UNKNOWN:
+        # Anthropic's SDKs look for it there, and send the whole conversation (`anthropic.lib.threads`).
+        body["error"]["details"] = {"error_code": error.code}
     if request_id:
         body["request_id"] = request_id
     return body
