@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
+from uuid import uuid4
 
 import msgspec
 import pytest
 
 from dragoman.testing import Finish, Text, Thinking, ThreadedUpstream, ToolCall, Usage, scenario
-from tests.gateway.talking import JSON, Pairs, Said, say
-from tests.serving import Served, serving
+from tests.gateway.talking import JSON, Said, say
+from tests.serving import PATIENCE, Served, serving
 
 ALICE, BOB = "gw-key-alice-0123456789", "gw-key-bob-0123456789"
 CAROL, DAVE = "sk-of-carol-0123456789", "sk-of-dave-0123456789"
@@ -21,7 +24,7 @@ SEAL = "c2VhbCBvZiB0aGUgZmlyc3Qgb2YgdHdv"
 class Who(msgspec.Struct, frozen=True):
     """What a caller shows of itself."""
 
-    headers: Pairs = ()
+    headers: tuple[tuple[str, str], ...] = ()
     query: str = ""
 
 
@@ -30,18 +33,36 @@ def bearer(key: str) -> tuple[str, str]:
 
 
 PAIRS: dict[str, tuple[Who, Who]] = {
-    "keys of the gateway": (Who([bearer(ALICE)]), Who([bearer(BOB)])),
+    "keys of the gateway": (Who((bearer(ALICE),)), Who((bearer(BOB),))),
     "keys of the gateway in the query": (Who(query=f"?key={ALICE}"), Who(query=f"?key={BOB}")),
-    "keys of the provider": (Who([bearer(CAROL)]), Who([bearer(DAVE)])),
+    "keys of the provider": (Who((bearer(CAROL),)), Who((bearer(DAVE),))),
     "keys of the provider in the query": (Who(query=f"?key={CAROL}"), Who(query=f"?key={DAVE.replace('-', '%2D')}")),
-    "keys of the provider, one beside another": (Who([("x-api-key", CAROL), bearer(DAVE)]), Who([bearer(DAVE)])),
+    "keys of the provider, one beside another": (
+        Who(
+            (
+                ("x-api-key", CAROL),
+                bearer(DAVE),
+            )
+        ),
+        Who((bearer(DAVE),)),
+    ),
     "one key of the gateway, keys of the provider": (
-        Who([("x-dragoman-key", ALICE), bearer(CAROL)]),
-        Who([("x-dragoman-key", ALICE), bearer(DAVE)]),
+        Who(
+            (
+                ("x-dragoman-key", ALICE),
+                bearer(CAROL),
+            )
+        ),
+        Who(
+            (
+                ("x-dragoman-key", ALICE),
+                bearer(DAVE),
+            )
+        ),
     ),
     "one key of the gateway, keys of the provider in the query": (
-        Who([("x-dragoman-key", ALICE)], f"?key={CAROL}"),
-        Who([("x-dragoman-key", ALICE)], f"?key={DAVE}"),
+        Who((("x-dragoman-key", ALICE),), f"?key={CAROL}"),
+        Who((("x-dragoman-key", ALICE),), f"?key={DAVE}"),
     ),
 }
 
@@ -107,8 +128,36 @@ def test_nobody_reads_stops_or_goes_on_from_the_response_of_another(
     assert call(served, one, "DELETE", path).status == 200
 
 
+def test_callers_who_share_a_connection_are_told_apart(scripted: ThreadedUpstream, pair: tuple[Served, Who, Who]) -> None:
+    """As those behind a proxy do: whatever is kept of a head is kept of that head alone."""
+    served, one, other = pair
+    parts = urlsplit(served.url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=PATIENCE)
+
+    def ask(who: Who, method: str, path: str, body: bytes | None = None) -> tuple[int, Any]:
+        connection.request(method, path + who.query, body, {**dict([*who.headers, JSON]), "connection": "keep-alive"})
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+
+    try:
+        for _ in range(2):
+            made: dict[Who, str] = {}
+            for who in (one, other):
+                scripted.script(scenario(uuid4().hex, Text("Hi."), Finish()))  # its name is in the answer's id
+                made[who] = ask(who, "POST", "/v1/responses", b'{"model":"here/m","input":"x"}')[1]["id"]
+            for who, own_id in made.items():
+                stranger = other if who is one else one
+                assert ask(who, "GET", f"/v1/responses/{own_id}")[0] == 200
+                assert ask(stranger, "GET", f"/v1/responses/{own_id}")[0] == 404
+                body = json.dumps({"model": "here/text", "input": "x", "previous_response_id": own_id}).encode()
+                assert ask(stranger, "POST", "/v1/responses", body)[0] == 400
+                assert ask(who, "POST", "/v1/responses", body)[0] == 200
+    finally:
+        connection.close()
+
+
 def test_one_credential_is_one_caller_wherever_it_stands(bare: Served, scripted: ThreadedUpstream) -> None:
-    places = [Who([bearer(CAROL)]), Who([("x-api-key", CAROL)]), Who(query=f"?key={CAROL.replace('-', '%2D')}")]
+    places = [Who((bearer(CAROL),)), Who((("x-api-key", CAROL),)), Who(query=f"?key={CAROL.replace('-', '%2D')}")]
     for place in places:
         own_id = call(bare, place, "POST", "/v1/responses", {"model": "here/text", "input": "x"}).json["id"]
         assert [call(bare, other, "GET", f"/v1/responses/{own_id}").status for other in places] == [200] * 3
