@@ -9,13 +9,28 @@ from typing import Any
 
 import anthropic
 import httpx
+import msgspec
 import openai
 import pytest
 from google import genai
 from google.genai import errors, types
 
 from dragoman.dialects import DIALECTS
-from dragoman.testing import Finish, ScriptedUpstream, Text, Thinking, ThreadedUpstream, ToolCall, Usage, scenario
+from dragoman.testing import (
+    SCENARIOS,
+    Cut,
+    ErrorEvent,
+    Finish,
+    Scenario,
+    ScriptedUpstream,
+    Text,
+    Thinking,
+    ThreadedUpstream,
+    ToolCall,
+    Usage,
+    render_gemini,
+    scenario,
+)
 from tests.serving import Served, serving
 
 WEATHER = scenario(
@@ -108,7 +123,7 @@ def test_it_streams_asynchronously(gateway: Served, dialect: str) -> None:
 
 
 @pytest.mark.parametrize("version", ["v1beta", "v1"])
-@pytest.mark.parametrize("dialect", [name for name in DIALECTS if name != "gemini"])
+@pytest.mark.parametrize("dialect", DIALECTS)
 def test_a_stream_without_alt_sse_is_one_json_array(gateway: Served, dialect: str, version: str) -> None:
     body = {"contents": [{"role": "user", "parts": [{"text": "Weather?"}]}]}
     url = f"{gateway.url}/{version}/models/{dialect}/m:streamGenerateContent"
@@ -116,6 +131,43 @@ def test_a_stream_without_alt_sse_is_one_json_array(gateway: Served, dialect: st
     assert answer.headers["content-type"].startswith("application/json")
     assert len(answer.json()) > 1
     assert answer.json()[-1]["candidates"][0]["finishReason"] == "STOP"
+
+
+def array(gateway: Served, scripted: ThreadedUpstream, story: Scenario) -> httpx.Response:
+    scripted.script(story)
+    body = {"contents": [{"role": "user", "parts": [{"text": "Weather?"}]}]}
+    return httpx.post(
+        f"{gateway.url}/v1beta/models/gemini/m:streamGenerateContent", json=body, headers={"x-goog-api-key": KEY}, timeout=20
+    )
+
+
+@pytest.mark.parametrize(
+    "name", ["text", "unicode", "text-large-event", "tools-many", "gemini-signed-call", "gemini-image", "gemini-candidates"]
+)
+@pytest.mark.parametrize("split", ["", "size:7"])
+def test_an_array_that_gemini_sends_arrives_byte_for_byte(
+    gateway: Served, scripted: ThreadedUpstream, name: str, split: str
+) -> None:
+    story = msgspec.structs.replace(SCENARIOS[name], split=split)
+    answer = array(gateway, scripted, story)
+    assert answer.content == render_gemini(story, model="m", array=True).body
+    assert scripted.requests[-1].query == ""
+
+
+def test_an_array_that_breaks_off_ends_in_an_error(gateway: Served, scripted: ThreadedUpstream) -> None:
+    answer = array(gateway, scripted, Scenario("cut", (Text(("Hello", " there", Cut())),)))
+    *chunks, last = answer.json()
+    assert chunks[0]["candidates"][0]["content"]["parts"] == [{"text": "Hello"}]
+    assert last["error"]["status"] == "UNAVAILABLE"
+
+
+@pytest.mark.parametrize("said", [(), (Text(("Hello",)),)])
+def test_an_error_in_an_array_is_told_once(gateway: Served, scripted: ThreadedUpstream, said: tuple[Text, ...]) -> None:
+    answer = array(gateway, scripted, Scenario("error", (*said, ErrorEvent("overloaded", "Too busy."))))
+    assert answer.status_code == (200 if said else 503)
+    told = answer.json()[-1] if said else answer.json()
+    assert told["error"]["message"] == "Too busy."
+    assert answer.text.count('"error"') == 1
 
 
 def test_a_thought_signature_comes_back_on_its_call(client: genai.Client, scripted: ThreadedUpstream) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dragoman.errors import UpstreamGarbled
-from dragoman.wire.jsonarray import JsonArrayReader
+from dragoman.wire.jsonarray import ArrayAligner, JsonArrayReader, is_closed, last_element
 
 VALUES: Any = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
@@ -79,3 +79,33 @@ def test_an_element_is_bounded() -> None:
 def test_no_bytes_do_worse_than_be_refused(data: bytes) -> None:
     with contextlib.suppress(UpstreamGarbled):
         JsonArrayReader().feed(data)
+
+
+@given(st.lists(OBJECTS, max_size=4), st.sampled_from([None, 1]), st.sampled_from([1, 3, 7, 1000]), st.sampled_from([4, 1000]))
+def test_an_aligner_gives_everything_out_again_and_stops_between_elements(
+    objects: list[Any], indent: int | None, size: int, limit: int
+) -> None:
+    whole = json.dumps(objects, indent=indent).encode() + b"\n"
+    aligner = ArrayAligner(limit)
+    out = b""
+    for start in range(0, len(whole), size):
+        ready = aligner.feed(whole[start : start + size])
+        out += ready
+        assert whole.startswith(out)
+        if ready and aligner.between:
+            # Here an error of ours could stand.
+            found = json.loads(out if is_closed(out) else out + b"]")
+            assert found == objects[: len(found)]
+        # The end is seen at the end and not before.
+        assert is_closed(ready) == (bool(ready.strip()) and out.rstrip() == whole.rstrip())
+    assert out + aligner.rest == whole
+
+
+@given(st.lists(OBJECTS, min_size=1, max_size=3), st.sampled_from([None, 1]), st.integers(0, 40))
+def test_the_last_element_is_found_from_the_end(objects: list[Any], indent: int | None, cut: int) -> None:
+    whole = json.dumps(objects, indent=indent).encode()
+    found = last_element(whole[cut:])
+    assert found is not None or cut
+    assert found is None or json.loads(found) == objects[-1]
+    assert last_element(b"[]") is None
+    assert last_element(b'"}]') is None

@@ -25,6 +25,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
+from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self, TypeAlias, TypeVar
 
@@ -36,6 +37,7 @@ from dragoman.testing.library import SCENARIOS
 from dragoman.testing.library_faults import GATE
 from dragoman.testing.scenario import HttpError, Rendered, Scenario, Waitable
 from dragoman.testing.speak_embeddings import heard_embeddings, render_embeddings
+from dragoman.testing.speak_gemini import as_array
 from dragoman.testing.voices import heard, models_body
 
 _T = TypeVar("_T")
@@ -302,6 +304,8 @@ class ScriptedUpstream:
             chosen = self._choose(request, ask.model)
             request.scenario = chosen.name
             rendered = voice.render(chosen, ask)
+            if voice.name == "gemini" and ask.stream and "alt=sse" not in request.query and rendered.status == HTTPStatus.OK:
+                rendered = as_array(rendered)  # as Google's servers stream to who does not ask for events
             return msgspec.structs.replace(rendered, split=chosen.split) if chosen.split else rendered
         embed = heard_embeddings(request)
         if embed is not None:

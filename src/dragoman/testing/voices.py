@@ -67,7 +67,7 @@ _GEMINI_PATH = re.compile(r"/v1[a-z0-9]*/(?:models/)?(.+):(generateContent|strea
 
 
 def _hears_gemini(method: str, path: str, body: Mapping[str, Any] | None) -> Ask | None:
-    """The model and whether to stream stand in the path. A stream is of server-sent events, also without `alt=sse`."""
+    """The model and whether to stream stand in the path."""
     found = _GEMINI_PATH.search(path)
     if method != "POST" or found is None or body is None:
         return None

@@ -1,4 +1,4 @@
-"""How a dialect's streams are cut into events: server-sent events, or an event stream of AWS.
+"""How a dialect's streams are cut into events: server-sent events, an event stream of AWS, or the elements of a JSON array.
 
 Each dialect names its framing (`Dialect.framing`); what passes streams on or translates them asks that, and never which
 framing it is.
@@ -11,7 +11,7 @@ from typing import Protocol
 
 import msgspec
 
-from dragoman.wire import eventstream, sse
+from dragoman.wire import eventstream, jsonarray, sse
 from dragoman.wire.sse import Frame
 
 
@@ -81,4 +81,13 @@ EVENT_STREAM = Framing(
     aligner=eventstream.MessageAligner,
     pieces=_whole,
     last=_last_messages,
+)
+
+JSON_ARRAY = Framing(
+    media=jsonarray.MEDIA_TYPE,
+    accept=jsonarray.MEDIA_TYPE,
+    parser=jsonarray.ArrayParser,
+    aligner=jsonarray.ArrayAligner,
+    pieces=_whole,
+    last=jsonarray.last_elements,
 )

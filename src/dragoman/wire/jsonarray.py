@@ -7,22 +7,33 @@ that is a single object (an error) is its only element.
 
 from __future__ import annotations
 
+import math
 import re
 
+import msgspec
+
 from dragoman.errors import UpstreamGarbled
+from dragoman.wire.sse import Frame
 
 _OUTSIDE = re.compile(rb'["\[\]{}]')
 _INSIDE = re.compile(rb'["\\]')
 _BETWEEN = re.compile(rb"[ \t\r\n,]*")
 _BEFORE = re.compile(rb"[ \t\r\n\xef\xbb\xbf]*")
+_CLOSING = b"] \t\r\n"
+_MOST_TRIES = 512
+MEDIA_TYPE = b"application/json"
 
 
 class JsonArrayReader:
-    """Feed it bytes, take elements. `whole`: the array has been closed. `limit` bounds one element, in bytes."""
+    """Feed it bytes, take elements. `whole`: the array has been closed. `past`: where in the last bytes that were fed the last
+    element ends that is whole, or the array; 0 if none does. `limit` bounds one element, in bytes. With `keep` false it only
+    looks, and gives no bytes."""
 
-    __slots__ = ("_depth", "_escaped", "_in_array", "_in_string", "_limit", "_pieces", "_size", "whole")
+    __slots__ = ("_depth", "_escaped", "_in_array", "_in_string", "_keep", "_limit", "_pieces", "_size", "past", "whole")
 
-    def __init__(self, limit: int = 32 * 1024 * 1024) -> None:
+    def __init__(self, limit: float = 32 * 1024 * 1024, *, keep: bool = True) -> None:
+        self._keep = keep
+        self.past = 0
         self._pieces: list[bytes] = []
         """Of the element that has begun. Put together when it is whole, so that nothing is copied again and again."""
         self._size = 0
@@ -36,7 +47,7 @@ class JsonArrayReader:
 
     def feed(self, chunk: bytes) -> list[bytes]:
         found: list[bytes] = []
-        at = 0
+        at = self.past = 0
         while not self.whole:
             if self._depth == 0:
                 at = self._enter(chunk, at)
@@ -44,14 +55,16 @@ class JsonArrayReader:
                     break
             end = self._element(chunk, at)
             if end < 0:
-                self._pieces.append(chunk[at:])
+                if self._keep:
+                    self._pieces.append(chunk[at:])
                 self._size += len(chunk) - at
                 break
-            found.append(b"".join([*self._pieces, chunk[at:end]]))
-            self._pieces.clear()
+            if self._keep:
+                found.append(b"".join([*self._pieces, chunk[at:end]]))
+                self._pieces.clear()
             self._size = 0
             self.whole = not self._in_array
-            at = end
+            at = self.past = end
         if self._size > self._limit:
             raise UpstreamGarbled(f"one element of the array is larger than {self._limit} bytes")
         return found
@@ -70,6 +83,7 @@ class JsonArrayReader:
             return -1
         if self._in_array and chunk[at : at + 1] == b"]":
             self.whole = True
+            self.past = len(chunk)
             return -1
         if chunk[at : at + 1] != b"{":
             raise UpstreamGarbled(f"an object was expected in the array, not {chunk[at : at + 40]!r}")
@@ -98,6 +112,81 @@ class JsonArrayReader:
                 self._depth -= 1
                 if self._depth == 0:
                     return at
+
+
+class ArrayParser:
+    """The elements as frames (`wire.framing.Parser`)."""
+
+    def __init__(self) -> None:
+        self._reader = JsonArrayReader()
+
+    def feed(self, chunk: bytes) -> list[Frame]:
+        return [Frame("", element) for element in self._reader.feed(chunk)]
+
+    def end(self) -> list[Frame]:
+        return []
+
+
+class ArrayAligner:
+    """Cuts an array that is passed on verbatim between its elements (`wire.framing.Cutter`). An element larger than `limit`
+    bytes is given out before it is complete. Only the array's own end ends in a `]`."""
+
+    __slots__ = ("_limit", "_scanner", "_tail", "between")
+
+    def __init__(self, limit: int = 256 * 1024) -> None:
+        self._scanner = JsonArrayReader(math.inf, keep=False)
+        self._limit = limit
+        self._tail = b""
+        self.between = True
+
+    def feed(self, chunk: bytes) -> bytes:
+        if self._scanner.whole:
+            return chunk
+        self._scanner.feed(chunk)
+        past = self._scanner.past
+        if past:
+            ready, self._tail = self._tail + chunk[:past], chunk[past:]
+            self.between = True
+            return ready
+        held = self._tail + chunk
+        ready = held.rstrip(_CLOSING) if len(held) > self._limit else b""
+        self._tail = held[len(ready) :]
+        self.between = self.between and not ready
+        return ready
+
+    @property
+    def rest(self) -> bytes:
+        """The element that has begun and not ended."""
+        return self._tail
+
+
+def is_closed(data: bytes) -> bool:
+    """Whether an array that was cut by `ArrayAligner` ends with these bytes."""
+    return data.rstrip().endswith(b"]")
+
+
+def last_element(data: bytes) -> bytes | None:
+    """The last element, from the last bytes of an array; None where it begins before them."""
+    data = data.rstrip(_CLOSING)
+    begin = len(data)
+    for _ in range(_MOST_TRIES):
+        begin = data.rfind(b"{", 0, begin)
+        if begin < 0:
+            break
+        try:
+            # Whatever begins later within the element lacks its beginning, and does not end where that does.
+            msgspec.json.decode(data[begin:], type=msgspec.Raw)
+        except msgspec.DecodeError:
+            continue
+        return data[begin:]
+    return None
+
+
+def last_elements(data: bytes, torn: bool) -> list[Frame]:
+    """The last one as a frame (`wire.framing.Framing.last`)."""
+    del torn
+    element = last_element(data)
+    return [Frame("", element)] if element is not None else []
 
 
 def _past(blanks: re.Pattern[bytes], chunk: bytes, at: int) -> int:

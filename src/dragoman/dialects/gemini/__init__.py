@@ -22,9 +22,10 @@ from dragoman.dialects.gemini.sealed import SEALING
 from dragoman.dialects.gemini.stream_decoder import StreamDecoder, decode_response
 from dragoman.dialects.gemini.stream_encoder import PING, StreamEncoder, array_encoder, array_error
 from dragoman.dialects.gemini.tokens import decode_count, decode_counted, encode_count, encode_counted
-from dragoman.dialects.gemini.verbatim import ends, error_in_body, scrub, sniff, usage_of
+from dragoman.dialects.gemini.verbatim import array_ends, ends, error_in_body, scrub, sniff, usage_of
 from dragoman.errors import DragomanError
 from dragoman.wire.body import Peek, peek
+from dragoman.wire.framing import JSON_ARRAY
 from dragoman.wire.http import Inbound
 
 __all__ = ["GEMINI", "GEMINI_ARRAY"]
@@ -103,12 +104,14 @@ GEMINI = Dialect(
     encode_models=encode_models,
 )
 
-# A stream that was not asked for as server-sent events is one JSON array. Nothing can stand between its elements.
+# A stream that was not asked for as server-sent events is one JSON array. No ping can stand between its elements.
 GEMINI_ARRAY = msgspec.structs.replace(
     GEMINI,
     stream_encoder=array_encoder,
     stream_error=_broken_array,
     stream_type=b"application/json; charset=UTF-8",
     ping=b"",
+    ends=array_ends,
+    framing=JSON_ARRAY,
     address=_array_address,
 )

@@ -19,6 +19,7 @@ from dragoman.errors import MalformedBody
 from dragoman.ir import carrier
 from dragoman.ir.usage import Usage
 from dragoman.wire.json import loads
+from dragoman.wire.jsonarray import is_closed, last_element
 from dragoman.wire.sse import Frame, SseParser
 
 Block = dict[str, Any]
@@ -97,6 +98,15 @@ def ends(events: bytes, *, closed: bool) -> bool:
             said = blocked(native) is not None or any(word_of(one) for one in _candidates(native))
             whole = whole or (said and (closed or "usageMetadata" in native))
     return whole or (closed and _FINISH.search(_torn(events)) is not None)
+
+
+def array_ends(events: bytes, *, closed: bool) -> bool:
+    """The array is closed, and no error stands at its end."""
+    del closed
+    if not is_closed(events):
+        return False
+    element = last_element(events)
+    return element is None or not error_in_body(element)
 
 
 def _torn(events: bytes) -> bytes:
