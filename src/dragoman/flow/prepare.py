@@ -69,9 +69,8 @@ def body_for(
     if verbatim:
         return untouched(call, endpoint)
     request = request or call.request()
-    if request.goes_on_from is not None and upstream is not call.dialect:
-        # Without all that was said before, any answer would be to something else.
-        raise ThreadUnknown(f"{endpoint.label} does not keep this conversation: send all of it", param="thread")
+    if upstream is not call.dialect:
+        _answerable(request, endpoint)
     if call.stripped:
         request = unsealed(request, ledger)
     request, call.names = fit(request, upstream.tool_names)
@@ -82,6 +81,15 @@ def body_for(
     body = upstream.encode_request(call.kept.sent(request, native=upstream is call.dialect), target, ledger)
     call.kept.placed(ledger)
     return body
+
+
+def _answerable(request: Request, endpoint: Endpoint) -> None:
+    """Where what is said stands elsewhere, any answer would be to something else. Raises `LossRefused`."""
+    if request.goes_on_from is not None:
+        raise ThreadUnknown(f"{endpoint.label} does not keep this conversation: send all of it", param="thread")
+    if request.template is not None:
+        what = f"{request.template}: {endpoint.label} does not have this prompt: send its text"
+        raise LossRefused(what, code="unsupported_parameter", param=request.template)
 
 
 def refuse_losses(call: Call, endpoint: Endpoint, ledger: Ledger) -> None:

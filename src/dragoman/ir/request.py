@@ -286,6 +286,8 @@ class Request(Node):
     store: bool | None = None
     sealed_reasoning: bool = False
     """The caller asked for the sealed form of reasoning by name. It gets it unasked too, wherever its dialect has a place."""
+    template: str | None = None
+    """The field that names what is to be said, which only a provider of the caller's own API has."""
     goes_on_from: str | None = None
     """An earlier answer's id: what was said up to it is not here, but with the provider that gave it."""
     legacy_functions: bool = False

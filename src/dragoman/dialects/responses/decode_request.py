@@ -69,6 +69,8 @@ def decode_request(body: bytes) -> Request:
     request.reasoning = _reasoning(fields, request)
     _include(fields, request)
     _labels(fields, request)
+    if fields.left.get("prompt") is not None:
+        request.template = "prompt"
     request.extras = {**request.extras, **fields.rest(), **conversation.extras}
     return request
 

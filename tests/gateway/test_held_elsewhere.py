@@ -1,5 +1,7 @@
-"""Conversations whose state a provider of the Messages API holds (`thread`): another API's has it not, and must say so in the
-words that Anthropic's SDKs act upon, which then send the whole conversation."""
+"""What only a provider of the caller's own API has: a conversation whose state it holds (`thread` of Messages), a stored
+prompt. Another is not asked, and of a conversation the caller is told so in the words that Anthropic's SDKs act upon: they then send
+all of it.
+"""
 
 from __future__ import annotations
 
@@ -75,3 +77,12 @@ def test_the_sdks_tool_runner_says_everything_again(gateway: Served, scripted: T
     assert "the first question" in body
     assert '"role": "tool"' in body
     assert "get_weather" in json.dumps(scripted.requests[-1].json["tools"])
+
+
+def test_a_prompt_that_only_its_own_provider_has_is_not_asked_of_another(gateway: Served, scripted: ThreadedUpstream) -> None:
+    count = len(scripted.requests)
+    body = {"model": "chat/scenario:text", "prompt": {"id": "pmpt_1"}, "store": False}
+    said = say(gateway, "POST", "/v1/responses", [JSON], json.dumps(body).encode())
+    assert (said.status, said.json["error"]["code"]) == (400, "unsupported_parameter")
+    assert said.message.startswith("prompt: ")
+    assert len(scripted.requests) == count
