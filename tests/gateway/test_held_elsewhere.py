@@ -1,6 +1,6 @@
 """What only a provider of the caller's own API has: a conversation whose state it holds (`thread` of Messages), a stored
-prompt. Another is not asked, and of a conversation the caller is told so in the words that Anthropic's SDKs act upon: they then send
-all of it.
+prompt. Another is not asked, and of a conversation the caller is told so in the words that Anthropic's SDKs act upon: they
+then send all of it.
 """
 
 from __future__ import annotations
