@@ -148,6 +148,21 @@ def test_an_item_that_leaves_out_what_its_id_stands_for_is_known(item: str, lean
         assert forms.asked(inbound(body)).leaning() == (["msg_1"] if leans else []), body
 
 
+@MOST
+@given(st.binary(max_size=40) | st.dictionaries(FIELDS | KEY, TREE, max_size=5).map(lambda tree: json.dumps(tree).encode()))
+def test_ids_are_looked_for_in_anything(data: bytes) -> None:
+    ids, conversations = forms.given(data)
+    assert all(isinstance(one, str) for one in (*ids, *conversations))
+    assert all(isinstance(one, str) for one in forms.given_in(Frame("response.completed", data)))
+    try:
+        leant, asked = forms.leant_on(data), forms.asked(inbound(data))
+    except MalformedBody:
+        return
+    assert all(isinstance(one, str) for one in leant.ids)
+    previous = [asked.previous_response_id] if asked.previous_response_id else []
+    assert leant.ids == [*previous, *asked.leaning()], "the same as on the other way"
+
+
 @pytest.mark.parametrize("given", ['"A text."', "null", "5", "{}", '"item_reference"', "[]"])
 def test_an_input_without_items_names_none(given: str) -> None:
     assert forms.asked(inbound(b'{"model":"m","store":true,"input":%b}' % given.encode())).leaning() == []
