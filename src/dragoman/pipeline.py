@@ -30,6 +30,7 @@ from dragoman.ir.losses import Ledger
 from dragoman.ir.names import restored
 from dragoman.route.plan import Attempt, Outcome
 from dragoman.wire.http import Inbound, Outbound, UpstreamRequest
+from dragoman.wire.sse import BOM
 
 _CLIENT_LEFT = 499
 _FAULT = 500
@@ -162,7 +163,7 @@ async def _refused(call: Call, sent: Sent) -> Outcome:
 
 
 async def _whole(call: Call, sent: Sent) -> Outcome:
-    body = await body_of(call, sent.exchange)
+    body = (await body_of(call, sent.exchange)).removeprefix(BOM)
     if sent.upstream.error_in_body(body):
         return Outcome(sent.refusal(0, body))
     call.report.first_byte = call.core.clock.now()

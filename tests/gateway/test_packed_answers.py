@@ -1,4 +1,4 @@
-"""Answers that come packed although the gateway asks for none."""
+"""Answers that come wrapped although the gateway does not ask for it: packed, or behind a byte order mark."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ def gateway() -> Iterator[Served]:
             put(server, providers, "whole", up, 200, gzip.compress(whole), JSON)
             put(server, providers, "events", up, 200, gzip.compress(events), SSE)
             put(server, providers, "zlib", up, 200, zlib.compress(whole), JSON, "deflate")
+            put(server, providers, "marked", up, 200, b"\xef\xbb\xbf" + whole, JSON, "identity")
             put(server, providers, "error", up, 400, gzip.compress(ERROR), JSON)
             put(server, providers, "torn", up, 200, gzip.compress(whole)[:-9], JSON)
             put(server, providers, "bomb", up, 400, gzip.compress(BOMB), JSON)
@@ -56,6 +57,12 @@ def put(
 def test_a_packed_answer_is_unpacked(gateway: Served, up: str, client: str, name: str, stream: bool) -> None:
     said = ask(gateway, client, f"{name}-{up}/m", stream=stream)
     assert (said.status, said.header("content-encoding")) == (200, None)
+    assert said.view(client).text == "Hello! How can I help you today?"
+
+
+@pytest.mark.parametrize(("up", "client"), PAIRS)
+def test_a_byte_order_mark_is_no_part_of_an_answer(gateway: Served, up: str, client: str) -> None:
+    said = ask(gateway, client, f"marked-{up}/m", stream=False)
     assert said.view(client).text == "Hello! How can I help you today?"
 
 

@@ -22,6 +22,7 @@ from dragoman.route.plan import Attempt, Outcome, chain
 from dragoman.route.target import Endpoint
 from dragoman.wire.coding import CODINGS, Unpacking
 from dragoman.wire.http import Head, RawHeaders, UpstreamRequest
+from dragoman.wire.sse import BOM
 
 Try: TypeAlias = Callable[[Call, Attempt], Awaitable[Outcome]]
 """Asks one endpoint. May raise its errors, or return them in the outcome."""
@@ -115,7 +116,7 @@ async def asked(
         wrong = unreadable(sent)
         if wrong is not None:
             raise wrong
-        answer = await body_of(call, sent.exchange)
+        answer = (await body_of(call, sent.exchange)).removeprefix(BOM)
     finally:
         exchange.close()
     if sent.head.status != 200:
