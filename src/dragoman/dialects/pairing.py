@@ -17,6 +17,8 @@ from dragoman.ir.request import Part, Reasoning, ToolCall
 def unpacked(parts: list[Part], key: str) -> list[Part]:
     """The parts of an assistant's turn whose calls have their own ids back; what rode in an id stands before the call again,
     once. `key` is that of an id in a call."""
+    if not any(isinstance(part, ToolCall) and carrier.is_changed(part.id) for part in parts):
+        return parts
     known = {part.seal.value for part in parts if isinstance(part, Reasoning) and part.seal is not None}
     own: list[Part] = []
     for part in parts:

@@ -148,12 +148,7 @@ def _less(one: Reach, other: Reach) -> Reach:
 
 def has_attachments(request: Request) -> bool:
     """Asked of every request that is translated, so it is plain and quick."""
-    for message in request.messages:
-        for part in message.parts:
-            kind = type(part)
-            if kind in _ATTACHED or (kind is ToolResult and _any_within([part])):
-                return True
-    return False
+    return any(_any_within(message.parts) for message in request.messages)
 
 
 def attachments_of(request: Request) -> list[Attachment]:
@@ -179,8 +174,10 @@ def _any_within(parts: list[Part]) -> bool:
     for part in parts:
         if type(part) in _ATTACHED:
             return True
-        if isinstance(part, ToolResult) and any(type(inner) in _ATTACHED for inner in part.parts):
-            return True
+        if isinstance(part, ToolResult):
+            for inner in part.parts:
+                if type(inner) in _ATTACHED:
+                    return True
     return False
 
 

@@ -128,6 +128,11 @@ def safe_id(call_id: str) -> str:
     return _ESCAPED + urlsafe_b64encode(call_id.encode("utf-8", "surrogatepass")).decode().rstrip("=")
 
 
+def is_changed(call_id: str) -> bool:
+    """Whether an id may be another than its issuer gave: something rides in it, or it was escaped."""
+    return _IN_ID in call_id or call_id.startswith(_ESCAPED)
+
+
 def original_id(call_id: str) -> str:
     if not call_id.startswith(_ESCAPED):
         return call_id

@@ -30,9 +30,14 @@ def fitted(name: str, most: int) -> str:
 
 def fit(request: Request, most: int) -> tuple[Request, dict[str, str]]:
     """The request with every name fitting, and which name stands for which. Nothing is copied where all names fit."""
-    names = {tool.name for tool in request.tools if tool.kind != "hosted"}
+    names = [tool.name for tool in request.tools if tool.kind != "hosted"]
     for message in request.messages:
-        names.update(part.name for part in message.parts if isinstance(part, ToolCall))
+        for part in message.parts:
+            if isinstance(part, ToolCall):
+                names.append(part.name)
+    # All at once, as nearly always nothing is wrong with any.
+    if not names or (max(map(len, names)) <= most and not _FOREIGN.search("".join(names))):
+        return request, {}
     changed = {name: short for name in names if name and (short := fitted(name, most)) != name}
     if not changed:
         return request, {}

@@ -51,9 +51,12 @@ PLAIN = {
     "tools": body(tools=[{"name": "look", "description": "d", "input_schema": SCHEMA, **MARK}, {"name": "bare"}]),
     "no tools": body(tools=[]),
     "null": body(tools=None, system=None, temperature=None, stop_sequences=None, thinking=None),
-    "numbers": body(temperature=1, top_p=0.5, top_k=5.0, max_tokens=7.0, stream=True),
+    "numbers": body(temperature=1, top_p=0.5, top_k=5, max_tokens=7, stream=True),
+    "a large number": body(temperature=10**30, top_p=2**63, max_tokens=2**64),
+    "a user": body(metadata={"user_id": "u"}, stream=False, stop_sequences=[]),
+    "no user": body(metadata={"user_id": None}),
     "settings": body(
-        metadata={"user_id": "u", "more": 1}, stop_sequences=["a"], service_tier="auto", thinking={"type": "adaptive"},
+        metadata={"user_id": "u"}, stop_sequences=["a"], service_tier="auto", thinking={"type": "adaptive"},
         output_config={"effort": "high", "x": 1}, tool_choice={"type": "auto", "disable_parallel_tool_use": True},
     ),
     "for Anthropic alone": body(context_management={"edits": []}, container="c", mcp_servers=[{"name": "n"}], speed="fast"),
@@ -61,6 +64,8 @@ PLAIN = {
 }  # fmt: skip
 
 UNUSUAL = {
+    "whole numbers with a point": body(top_k=5.0, max_tokens=7.0),
+    "more metadata": body(metadata={"user_id": "u", "more": 1}, output_config={"x": 1}),
     "image": turns({"type": "image", "source": {"type": "url", "url": "https://a.test/b.png"}}),
     "citations": turns({"type": "text", "text": "a", "citations": [{"type": "web_search_result_location", "url": "u"}]}),
     "unknown block": turns({"type": "new_thing", "a": 1}),
@@ -76,6 +81,10 @@ WRONG = {
     "role": body(messages=[{"role": "tool", "content": "a"}]),
     "temperature": body(temperature="hot"),
     "max_tokens": body(max_tokens=1.5),
+    "metadata": body(metadata="u"),
+    "user": body(metadata={"user_id": 1}),
+    "stream": body(stream="yes"),
+    "tier": body(service_tier=1),
     "stop": body(stop_sequences=["a", 1]),
     "not UTF-8": body(tools=[{"name": "a", "input_schema": {"a": "~"}}]).replace(b"~", b"\xff"),
     "half a character": b'{"model":"m","messages":[{"role":"user","content":"\\ud800"}]}',

@@ -54,20 +54,37 @@ _PATHS: dict[str, Path] = {
 
 def decode_request(body: bytes) -> Request:
     read = plain.read(body)
-    if read is None:
-        return with_every_question(body)
-    fields = Fields(read.others(), None)
-    messages = plain.messages_of(read)
-    for message in messages:
+    return _of_plain(read) if read is not None else with_every_question(body)
+
+
+def _of_plain(read: plain.Plain) -> Request:
+    metadata = read.metadata
+    request = Request(
+        model=read.model,
+        dialect="messages",
+        stream=read.stream or False,
+        include_usage=True,
+        system=plain.system_of(read) if read.system else [],
+        messages=plain.messages_of(read.messages),
+        tools=plain.tools_of(read.tools) if read.tools else [],
+        sampling=Sampling(temperature=read.temperature, top_p=read.top_p, top_k=read.top_k),
+        max_tokens=read.max_tokens,
+        stop=read.stop_sequences or [],
+        user=metadata.user_id if metadata is not None else None,
+        service_tier=read.service_tier,
+        paths=_PATHS,
+    )
+    for message in request.messages:
         if message.role == "assistant":
             message.parts = unpacked(message.parts, "id")
-    return _request(
-        fields,
-        model=read.model,
-        system=plain.system_of(read),
-        messages=messages,
-        tools=plain.tools_of(read.tools) if read.tools else [],
-    )
+    seldom = read.seldom()
+    if seldom is not None:
+        fields = Fields(seldom, None)
+        output = _output_of(fields)
+        _add_seldom(fields, output, request)
+        if left := output.rest():
+            request.extras["output_config"] = left
+    return request
 
 
 def with_every_question(body: bytes) -> Request:
@@ -94,7 +111,7 @@ def with_every_question(body: bytes) -> Request:
 def _request(fields: Fields, *, model: str, system: list[Text], messages: list[Message], tools: list[Tool]) -> Request:
     """`fields`: the other members."""
     metadata = Fields(fields.object("metadata") or {}, (None, "metadata"))
-    output = Fields(fields.object("output_config") or {}, (None, "output_config"))
+    output = _output_of(fields)
     request = Request(
         model=model,
         dialect="messages",
@@ -110,18 +127,27 @@ def _request(fields: Fields, *, model: str, system: list[Text], messages: list[M
         stop=fields.texts("stop_sequences") or [],
         user=metadata.text("user_id"),
         service_tier=fields.text("service_tier"),
-        cache=_cache(fields.any("cache_control"), (None, "cache_control")),
-        format=_format(output, fields),
-        reasoning=_reasoning(fields, output),
         paths=_PATHS,
     )
-    _tool_choice(fields, request)
-    _thread(fields, request)
-    request.extras = fields.rest()
+    _add_seldom(fields, output, request)
     for name, inner in (("metadata", metadata), ("output_config", output)):
         if left := inner.rest():
             request.extras[name] = left
     return request
+
+
+def _output_of(fields: Fields) -> Fields:
+    return Fields(fields.object("output_config") or {}, (None, "output_config"))
+
+
+def _add_seldom(fields: Fields, output: Fields, request: Request) -> None:
+    """What is not said in most requests. `fields`: the members that have not been taken yet."""
+    request.cache = _cache(fields.any("cache_control"), (None, "cache_control"))
+    request.format = _format(output, fields)
+    request.reasoning = _reasoning(fields, output)
+    _tool_choice(fields, request)
+    _thread(fields, request)
+    request.extras = fields.rest()
 
 
 def _thread(fields: Fields, request: Request) -> None:

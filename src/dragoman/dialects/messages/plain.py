@@ -67,21 +67,25 @@ class _Message(msgspec.Struct, forbid_unknown_fields=True):
     content: str | list[_Block]
 
 
+class _Metadata(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    user_id: str | None = None
+
+
 class Plain(msgspec.Struct, forbid_unknown_fields=True):
-    """`others` are the top-level members that are read one by one."""
+    """Behind `metadata` stand the members that are seldom said: they are read one by one."""
 
     model: str
     messages: list[_Message]
     system: str | list[_Text] | None = None
     tools: list[PlainTool] | None = None
-    max_tokens: Any = None
-    stream: Any = None
-    temperature: Any = None
-    top_p: Any = None
-    top_k: Any = None
-    stop_sequences: Any = None
-    metadata: Any = None
-    service_tier: Any = None
+    max_tokens: int | None = None
+    stream: bool | None = None
+    temperature: int | float | None = None
+    top_p: int | float | None = None
+    top_k: int | None = None
+    stop_sequences: list[str] | None = None
+    service_tier: str | None = None
+    metadata: _Metadata | None = None
     cache_control: Any = None
     thinking: Any = None
     output_config: Any = None
@@ -93,12 +97,17 @@ class Plain(msgspec.Struct, forbid_unknown_fields=True):
     mcp_servers: Any = None
     speed: Any = None
 
-    def others(self) -> dict[str, Any]:
-        values = zip(_OTHERS, msgspec.structs.astuple(self)[4:], strict=True)
-        return {name: value for name, value in values if value is not None}
+    def seldom(self) -> dict[str, Any] | None:
+        """None, as nearly always, where nothing of the kind is said."""
+        values = msgspec.structs.astuple(self)[_OFTEN:]
+        if values == _NOTHING:
+            return None
+        return {name: value for name, value in zip(_SELDOM, values, strict=True) if value is not None}
 
 
-_OTHERS = Plain.__struct_fields__[4:]
+_OFTEN = Plain.__struct_fields__.index("metadata") + 1
+_SELDOM = Plain.__struct_fields__[_OFTEN:]
+_NOTHING = (None,) * len(_SELDOM)
 _decode = msgspec.json.Decoder(Plain).decode
 
 
@@ -122,11 +131,11 @@ def system_of(plain: Plain) -> list[Text]:
     return _texts(plain.system, at)
 
 
-def messages_of(plain: Plain) -> list[Message]:
+def messages_of(natives: list[_Message]) -> list[Message]:
     """Calls have the ids that came; what rode in them is still there."""
     root: Path = (None, "messages")
     messages: list[Message] = []
-    for index, message in enumerate(plain.messages):
+    for index, message in enumerate(natives):
         at: Path = (root, index)
         content: Path = (at, "content")
         said = message.content
@@ -179,7 +188,7 @@ def _part(block: _Block, at: Path) -> Part:
             else:
                 parts = [Text(text=said, at=inner)] if isinstance(said, str) else [*_texts(said, inner)]
             return ToolResult(
-                call_id=carrier.original_id(carrier.detach(block.tool_use_id)[0]),
+                call_id=_own_id(block.tool_use_id),
                 parts=parts,
                 is_error=block.is_error or False,
                 error_at=(at, "is_error") if block.is_error else None,
@@ -202,3 +211,7 @@ def thought(text: str, signature: str | None, at: Path) -> Reasoning:
 
 def _cache(mark: _Mark | None) -> CacheMark | None:
     return None if mark is None else CacheMark(mark.ttl)
+
+
+def _own_id(call_id: str) -> str:
+    return carrier.original_id(carrier.detach(call_id)[0]) if carrier.is_changed(call_id) else call_id
