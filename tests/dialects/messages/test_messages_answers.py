@@ -9,7 +9,7 @@ from dragoman.dialects.base import ModelCard, Reply
 from dragoman.dialects.messages import MESSAGES
 from dragoman.errors import BodyTooLarge, Category, DragomanError, MalformedBody, UpstreamGarbled, UpstreamRefused
 from dragoman.ir import carrier
-from dragoman.ir.events import Choice, Finish, Response
+from dragoman.ir.events import Choice, Event, Fault, Finish, Response, fold
 from dragoman.ir.losses import Ledger
 from dragoman.ir.request import Citation, Reasoning, Refusal, Request, Seal, Text, ToolCall
 from dragoman.ir.usage import Usage
@@ -218,3 +218,30 @@ def test_model_lists_come_in_pages(query: dict[str, str], ids: list[str], more: 
 def test_a_wrong_limit_is_refused() -> None:
     with pytest.raises(MalformedBody, match="1 to 1000"):
         MESSAGES.encode_models(CARDS, {"limit": "0"})
+
+
+# ---------------------------------------------------------------- streams of servers that imitate the API
+
+
+def streamed(*events: dict[str, Any]) -> list[Event]:
+    decoder = MESSAGES.stream_decoder("p")
+    return [one for event in events for one in decoder.feed(Frame("", json.dumps(event).encode()))] + decoder.end()
+
+
+def test_nothing_instead_of_a_text_is_an_empty_one() -> None:
+    events = streamed(
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": None}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": None}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hello"}},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}},
+        {"type": "message_stop"},
+    )
+    assert fold(events).choices[0].parts == [Text(text="Hello")]
+
+
+def test_an_error_in_another_apis_form_is_one_in_a_stream_too() -> None:
+    error = {"error": {"message": "the router failed", "code": 503}}
+    *_, fault = streamed({"type": "message_start", "message": {"id": "m"}}, error)
+    assert isinstance(fault, Fault)
+    assert (fault.error.message, fault.error.status) == ("the router failed", 503)
+    assert MESSAGES.sniff(Frame("", json.dumps(error).encode())) == "error"

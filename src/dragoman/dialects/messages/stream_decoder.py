@@ -103,6 +103,10 @@ class StreamDecoder:
             case "error":
                 self._over = True
                 return [Fault(decode_error(0, {}, frame.data, self._issuer))]
+            case "" if data.get("error"):
+                # Of another API's form: whoever stands in between has failed.
+                self._over = True
+                return [Fault(decode_error(0, {}, frame.data, self._issuer))]
             case _:
                 # An event that this version of the API does not know yet. It holds no content block of ours.
                 return []
@@ -167,15 +171,15 @@ class StreamDecoder:
             block = self._open[data["index"]]
         if block.native is not None:
             if kind == "input_json_delta":
-                block.arguments.append(block.halves.join(delta["partial_json"]))
+                block.arguments.append(block.halves.join(delta["partial_json"] or ""))
         elif kind == "text_delta":
-            events.append(Delta(block.index, block.halves.join(delta["text"])))
+            events.append(Delta(block.index, block.halves.join(delta["text"] or "")))
         elif kind == "input_json_delta":
-            piece = block.halves.join(delta["partial_json"])
+            piece = block.halves.join(delta["partial_json"] or "")
             block.arguments.append(piece)
             events.append(Delta(block.index, piece))
         elif kind == "thinking_delta" and not (isinstance(block.part, Reasoning) and block.part.redacted):
-            events.append(Delta(block.index, block.halves.join(delta["thinking"])))
+            events.append(Delta(block.index, block.halves.join(delta["thinking"] or "")))
         elif kind == "signature_delta" and isinstance(delta["signature"], str):
             events.append(Sealed(block.index, Seal(delta["signature"], self._issuer, "messages")))
         elif kind == "citations_delta":

@@ -52,7 +52,8 @@ def sniff(frame: Frame) -> Sniff:
     kind = frame.event
     try:
         if not kind or kind == "message":
-            kind = _type.decode(frame.data).type
+            found = _body.decode(frame.data)
+            kind = found.type or ("" if bytes(found.error) in {b"", b"null"} else "error")
         if kind == "content_block_start":
             block = _start.decode(frame.data).content_block
             empty = block.get("type") in ("text", "thinking") and not (block.get("text") or block.get("thinking"))
