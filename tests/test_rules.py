@@ -106,6 +106,7 @@ def test_no_dialect_knows_another() -> None:
                 "told",
                 "freetext",
                 "lenient",
+                "openai_completions",
                 "openai_embeddings",
                 "openai_errors",
                 "openai_models",

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from typing import Any, cast
 from urllib.parse import unquote_to_bytes
 
 import msgspec
 
-from dragoman.dialects.foreign import readable as readable  # noqa: PLC0414 - Chat and Responses know it from here
 from dragoman.dialects.shape import Fields
 from dragoman.dialects.thinking import effort_of
 from dragoman.ir.losses import Ledger
-from dragoman.ir.request import CacheMark, Extras, ReasoningAsk
+from dragoman.ir.request import CacheMark, Document, Extras, ReasoningAsk
 
 Block = dict[str, Any]
 
+_ERROR = re.compile(r"\s*\W?\s*error", re.IGNORECASE)
 # Members of a schema that hold values, not schemas.
 _VALUES = frozenset({"enum", "const", "default", "examples"})
 MEDIA_OF_ENDING = {
@@ -92,6 +93,25 @@ def merge(block: Block, extras: Extras) -> list[str]:
         else:
             taken.append(key)
     return taken
+
+
+def file_name(media: str) -> str:
+    """For a document that has none: by its type."""
+    ending = media.partition(";")[0].rpartition("/")[2].rpartition(".")[2]
+    return f"document.{'txt' if ending == 'plain' else ending or 'pdf'}"
+
+
+def heading_of(part: Document) -> str:
+    """What stands before a document that is told as text."""
+    heading = f"[document: {part.title}]" if part.title else ""
+    return heading if part.context is None else f"{heading}\n{part.context}".strip()
+
+
+def as_error(text: str) -> str:
+    """What a call that failed gave back, where there is no other word for that."""
+    if _ERROR.match(text):
+        return text
+    return f"Error: {text}" if text else "Error"
 
 
 def effort_for(ask: ReasoningAsk, ledger: Ledger, *, off: bool) -> str | None:

@@ -14,7 +14,8 @@ from dragoman.dialects.chat.response import decode_response, encode_response
 from dragoman.dialects.chat.sealed import SEALING
 from dragoman.dialects.chat.stream_decoder import StreamDecoder
 from dragoman.dialects.chat.stream_encoder import PING, StreamEncoder
-from dragoman.dialects.chat.verbatim import ends, error_in_body, scrub, sniff, usage_of
+from dragoman.dialects.chat.verbatim import ends, scrub, sniff, usage_of
+from dragoman.dialects.openai_completions import error_in_body
 from dragoman.dialects.openai_embeddings import OPENAI_EMBEDDINGS
 from dragoman.dialects.openai_models import encode_model, encode_models
 

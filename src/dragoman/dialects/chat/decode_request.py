@@ -8,11 +8,12 @@ from typing import Any
 import msgspec
 
 from dragoman.dialects.chat.decode_messages import Conversation
+from dragoman.dialects.openai_completions import sampling_of, stops_of
 from dragoman.dialects.openai_parts import cache_policy_of, mark_of, rest_with
 from dragoman.dialects.raw import RawObject, decoded, raw_object, raw_objects, schema_of
 from dragoman.dialects.shape import Fields, wrong
 from dragoman.errors import MalformedBody
-from dragoman.ir.request import Format, Path, ReasoningAsk, Request, Sampling, Tool, ToolChoice, path_text
+from dragoman.ir.request import Format, Path, ReasoningAsk, Request, Tool, ToolChoice, path_text
 from dragoman.wire.body import fields_of, malformed
 
 _decode = msgspec.json.Decoder().decode
@@ -59,17 +60,7 @@ def _model(fields: Fields) -> str:
 
 
 def _numbers(fields: Fields, request: Request) -> None:
-    request.sampling = Sampling(
-        temperature=fields.number("temperature"),
-        top_p=fields.number("top_p"),
-        top_k=fields.integer("top_k"),
-        min_p=fields.number("min_p"),
-        frequency_penalty=fields.number("frequency_penalty"),
-        presence_penalty=fields.number("presence_penalty"),
-        repetition_penalty=fields.number("repetition_penalty"),
-        seed=fields.integer("seed"),
-        logit_bias=_logit_bias(fields),
-    )
+    request.sampling = sampling_of(fields)
     newer, older = fields.integer("max_completion_tokens"), fields.integer("max_tokens")
     if newer is not None:
         request.paths["max_tokens"] = (None, "max_completion_tokens")
@@ -79,23 +70,7 @@ def _numbers(fields: Fields, request: Request) -> None:
     request.n = fields.integer("n")
     request.logprobs = fields.flag("logprobs")
     request.top_logprobs = fields.integer("top_logprobs")
-    stop = fields.left.get("stop")
-    request.stop = [fields.any("stop")] if type(stop) is str else _stops(fields)
-
-
-def _stops(fields: Fields) -> list[str]:
-    stop = fields.left.get("stop")
-    if stop is not None and type(stop) is not list:
-        raise wrong((None, "stop"), "a string or an array of strings", stop)
-    return fields.texts("stop") or []
-
-
-def _logit_bias(fields: Fields) -> dict[str, float] | None:
-    native = fields.object("logit_bias")
-    for key, value in (native or {}).items():
-        if type(value) not in {int, float}:
-            raise wrong(((None, "logit_bias"), key), "a number", value)
-    return native
+    request.stop = stops_of(fields)
 
 
 def _labels(fields: Fields, request: Request) -> None:

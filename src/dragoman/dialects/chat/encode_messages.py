@@ -16,7 +16,8 @@ import msgspec
 from dragoman.dialects import freetext
 from dragoman.dialects.base import Target
 from dragoman.dialects.chat.reasoning import native_item
-from dragoman.dialects.openai_parts import merge, readable
+from dragoman.dialects.foreign import readable
+from dragoman.dialects.openai_parts import as_error, file_name, heading_of, merge
 from dragoman.ir import carrier
 from dragoman.ir.losses import Ledger
 from dragoman.ir.request import (
@@ -41,7 +42,6 @@ Block = dict[str, Any]
 
 MOST_MARKS = 4
 _NINE = re.compile(r"[A-Za-z0-9]{9}\Z")
-_ERROR = re.compile(r"\s*\W?\s*error", re.IGNORECASE)
 _KIND_OF_BLOCK = {"image_url": "image", "file": "document", "input_audio": "audio"}
 
 
@@ -174,10 +174,10 @@ class MessagesEncoding:
             moved += others
         if result.is_error:
             self.ledger.add(result.error_at or result.at, None, "said in words", "degraded")
-            if not texts:
-                texts.append({"type": "text", "text": "Error"})
-            elif not _ERROR.match(texts[0]["text"]):
-                texts[0] = {**texts[0], "text": "Error: " + texts[0]["text"]}
+            if texts:
+                texts[0] = {**texts[0], "text": as_error(texts[0]["text"])}
+            else:
+                texts.append({"type": "text", "text": as_error("")})
         native: Block = {"role": "tool", "tool_call_id": self._id(call_id), "content": ""}
         if result.name is not None:
             native["name"] = result.name
@@ -342,13 +342,11 @@ class MessagesEncoding:
             self.ledger.add(
                 part.at, "citations", "Chat Completions does not cite documents", "info" if not part.cite else "degraded"
             )
-        heading = f"[document: {part.title}]" if part.title else ""
-        if part.context is not None:
-            heading = f"{heading}\n{part.context}".strip()
+        heading = heading_of(part)
         file: Block | None = None
         if part.data is not None:
             media = part.media_type or "application/pdf"
-            file = {"filename": part.title or _file_name(media), "file_data": f"data:{media};base64,{part.data}"}
+            file = {"filename": part.title or file_name(media), "file_data": f"data:{media};base64,{part.data}"}
         elif part.file is not None and self.native:
             file = {"file_id": part.file}
             if part.title is not None:
@@ -420,8 +418,3 @@ def _one_string(blocks: list[Block]) -> str | list[Block]:
 
 def _stood_in(part: Node, key: str) -> bool:
     return part.at is not None and part.at[0] is not None and part.at[0][1] == key
-
-
-def _file_name(media: str) -> str:
-    ending = media.partition(";")[0].rpartition("/")[2].rpartition(".")[2]
-    return f"document.{'txt' if ending == 'plain' else ending or 'pdf'}"

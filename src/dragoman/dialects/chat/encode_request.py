@@ -15,6 +15,7 @@ import msgspec
 from dragoman.dialects import freetext
 from dragoman.dialects.base import Target
 from dragoman.dialects.chat.encode_messages import Block, MessagesEncoding
+from dragoman.dialects.openai_completions import NEUTRAL, stops_for
 from dragoman.dialects.openai_parts import CACHE_POLICY, effort_for, fits_strict, merge
 from dragoman.ir.losses import Ledger
 from dragoman.ir.request import Format, Path, ReasoningAsk, Request, Tool, ToolChoice
@@ -27,7 +28,6 @@ _MOST_USER = 64
 _LABELS = frozenset({"metadata", "prompt_cache_key", *CACHE_POLICY, "safety_identifier", "service_tier", "store", "user"})
 """What changes nothing in the answer."""
 # What each parameter is when nobody says it: leaving that out changes nothing.
-_NEUTRAL = {"temperature": 1, "top_p": 1, "frequency_penalty": 0, "presence_penalty": 0, "repetition_penalty": 1}
 
 
 def encode_request(request: Request, target: Target, ledger: Ledger) -> bytes:
@@ -313,11 +313,7 @@ class _Encoding:
     # ------------------------------------------------------------ scalars
 
     def stop(self, body: Block) -> None:
-        stop, most = self.request.stop, self.profile.max_stop
-        if most is not None and len(stop) > most:
-            for index in range(most, len(stop)):
-                self.ledger.add(self.request.path_of("stop"), index, f"only the first {most} are taken", "degraded")
-            stop = stop[:most]
+        stop = stops_for(self.request, self.profile, self.ledger)
         if stop:
             body["stop"] = stop
 
@@ -327,7 +323,7 @@ class _Encoding:
             value = getattr(sampling, key)
             if value is None:
                 continue
-            neutral = _NEUTRAL.get(key) == value
+            neutral = NEUTRAL.get(key) == value
             if not self.profile.sampling and key != "seed":
                 self.lost(key, "this model takes no sampling parameters", "info" if neutral else "degraded")
             elif key in {"top_k", "min_p", "repetition_penalty"} and not self.profile.extra_sampling:

@@ -8,13 +8,13 @@ from typing import Any, cast
 
 import msgspec
 
-from dragoman.dialects import lenient, ratings
+from dragoman.dialects import ratings
 from dragoman.dialects.base import Reply
 from dragoman.dialects.chat import plain
 from dragoman.dialects.chat.citations import decode_citation, encode_citation
-from dragoman.dialects.chat.errors import decode_error
 from dragoman.dialects.chat.reasoning import answered, call_extra, item_for_client, seal_of
 from dragoman.dialects.freetext import unwrapped
+from dragoman.dialects.openai_completions import answer_of
 from dragoman.dialects.openai_parts import data_url
 from dragoman.dialects.openai_usage import decode_usage, encode_usage, usage_of
 from dragoman.errors import UpstreamGarbled
@@ -108,21 +108,10 @@ def _of_plain(answer: plain.Answer) -> Response:
 
 
 def with_every_question(body: bytes, issuer: str) -> Response:
-    try:
-        native = lenient.decode(body)
-    except ValueError as error:
-        raise UpstreamGarbled(f"the answer is not JSON: {error}", provider=issuer) from None
-    if not isinstance(native, dict):
-        raise UpstreamGarbled("the answer is not a JSON object", provider=issuer)
-    answer = cast("Block", native)
-    choices = answer.get("choices")
-    if is_error(answer):
-        raise decode_error(0, {}, body, issuer)
-    if not isinstance(choices, list) or not choices:
-        raise UpstreamGarbled("the answer has no choices", provider=issuer)
+    answer, choices = answer_of(body, issuer)
     answer_id = _text(answer.get("id"))
     held: list[tuple[int, Choice]] = []
-    for position, item in enumerate(cast("list[Any]", choices)):
+    for position, item in enumerate(choices):
         if not isinstance(item, dict):
             raise UpstreamGarbled("a choice of the answer is not an object", provider=issuer)
         native_choice = cast("Block", item)
@@ -134,10 +123,6 @@ def with_every_question(body: bytes, issuer: str) -> Response:
     for position, choice in enumerate(found):
         choice.finish.choice = position
     return Response(answer_id, _text(answer.get("model")), found, decode_usage(answer.get("usage")))
-
-
-def is_error(native: Block) -> bool:
-    return not native.get("choices") and (bool(native.get("error")) or native.get("object") == "error")
 
 
 def _choice(native: Block, number: int, answer_id: str, issuer: str) -> Choice:

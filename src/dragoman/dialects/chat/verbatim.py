@@ -17,14 +17,6 @@ from dragoman.ir import carrier
 from dragoman.ir.usage import Usage
 from dragoman.wire.sse import Frame
 
-
-class _Ends(msgspec.Struct):
-    error: Any = None
-    object: Any = None
-    choices: msgspec.Raw = msgspec.Raw(b"null")
-
-
-_ends = msgspec.json.Decoder(_Ends)
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _items = msgspec.json.Decoder(list[msgspec.Raw])
 _encode = msgspec.json.Encoder().encode
@@ -74,16 +66,6 @@ def ends(events: bytes, *, closed: bool) -> bool:
         if _DONE.search(events, max(0, at - 7), at + 6):
             return True
     return closed and _FINISH.search(events) is not None
-
-
-def error_in_body(body: bytes) -> bool:
-    """Whether a 200 body is an error all the same. What is no JSON object at all is for the decoder to judge."""
-    try:
-        ends = _ends.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return False
-    spoke = bytes(ends.choices)[:2] not in {b"nu", b"[]"}
-    return not spoke and (bool(ends.error) or ends.object == "error")
 
 
 def usage_of(head: bytes, tail: bytes) -> Usage | None:

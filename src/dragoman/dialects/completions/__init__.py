@@ -15,7 +15,8 @@ from dragoman.dialects.completions.encode_request import encode_request
 from dragoman.dialects.completions.response import decode_response, encode_response
 from dragoman.dialects.completions.several import apart
 from dragoman.dialects.completions.stream import PING, StreamDecoder, StreamEncoder, stream_error
-from dragoman.dialects.completions.verbatim import ends, error_in_body, scrub, sniff, usage_of
+from dragoman.dialects.completions.verbatim import ends, scrub, sniff, usage_of
+from dragoman.dialects.openai_completions import error_in_body
 from dragoman.dialects.openai_errors import decode_error, encode_error
 from dragoman.dialects.openai_models import encode_model, encode_models
 

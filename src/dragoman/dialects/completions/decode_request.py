@@ -10,9 +10,10 @@ from typing import Any, cast
 
 import msgspec
 
+from dragoman.dialects.openai_completions import sampling_of, stops_of
 from dragoman.dialects.shape import Fields, wrong
 from dragoman.errors import LossRefused, MalformedBody
-from dragoman.ir.request import Message, Path, Request, Sampling, Text
+from dragoman.ir.request import Message, Path, Request, Text
 from dragoman.wire.body import malformed
 
 DEFAULT_MAX_TOKENS = 16
@@ -87,17 +88,7 @@ def _prompt(prompt: object) -> tuple[str, Path]:
 
 
 def _numbers(fields: Fields, request: Request) -> None:
-    request.sampling = Sampling(
-        temperature=fields.number("temperature"),
-        top_p=fields.number("top_p"),
-        top_k=fields.integer("top_k"),
-        min_p=fields.number("min_p"),
-        frequency_penalty=fields.number("frequency_penalty"),
-        presence_penalty=fields.number("presence_penalty"),
-        repetition_penalty=fields.number("repetition_penalty"),
-        seed=fields.integer("seed"),
-        logit_bias=_logit_bias(fields),
-    )
+    request.sampling = sampling_of(fields)
     most = fields.integer("max_tokens")
     request.max_tokens = DEFAULT_MAX_TOKENS if most is None else most
     request.n = fields.integer("n")
@@ -110,15 +101,4 @@ def _numbers(fields: Fields, request: Request) -> None:
             raise wrong((None, "logprobs"), "an integer", probs)
         request.logprobs, request.top_logprobs = True, probs
         request.paths["top_logprobs"] = (None, "logprobs")
-    stop = fields.left.get("stop")
-    if stop is not None and type(stop) not in {str, list}:
-        raise wrong((None, "stop"), "a string or an array of strings", stop)
-    request.stop = [fields.any("stop")] if type(stop) is str else fields.texts("stop") or []
-
-
-def _logit_bias(fields: Fields) -> dict[str, float] | None:
-    native = fields.object("logit_bias")
-    for key, value in (native or {}).items():
-        if type(value) not in {int, float}:
-            raise wrong(((None, "logit_bias"), key), "a number", value)
-    return native
+    request.stop = stops_of(fields)

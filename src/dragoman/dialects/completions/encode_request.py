@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from dragoman.dialects.base import Target
+from dragoman.dialects.openai_completions import NEUTRAL, stops_for
 from dragoman.dialects.openai_parts import merge
 from dragoman.ir.losses import Ledger
 from dragoman.ir.request import Document, Message, Part, Reasoning, Refusal, Request, Text, ToolCall, ToolResult
@@ -16,7 +17,6 @@ Block = dict[str, Any]
 
 _SPEAKER = {"user": "User", "assistant": "Assistant", "system": "System"}
 _NEXT_TURN = "\nUser:"
-_NEUTRAL = {"temperature": 1, "top_p": 1, "frequency_penalty": 0, "presence_penalty": 0, "repetition_penalty": 1}
 _SAME_NAMES = ("n", "user")
 _NOT_HERE = ("parallel", "top_logprobs", "service_tier", "cache_key", "verbosity", "store")
 
@@ -146,11 +146,7 @@ class _Encoding:
     # ------------------------------------------------------------ scalars
 
     def stop(self, body: Block, *, transcript: bool) -> None:
-        stop, most = list(self.request.stop), self.profile.max_stop
-        if most is not None and len(stop) > most:
-            for index in range(most, len(stop)):
-                self.ledger.add(self.request.path_of("stop"), index, f"only the first {most} are taken", "degraded")
-            stop = stop[:most]
+        stop, most = stops_for(self.request, self.profile, self.ledger), self.profile.max_stop
         if transcript and (most is None or len(stop) < most):
             # Or it would write both sides of the conversation.
             stop.append(_NEXT_TURN)
@@ -163,7 +159,7 @@ class _Encoding:
             value = getattr(sampling, key)
             if value is None:
                 continue
-            neutral = _NEUTRAL.get(key) == value
+            neutral = NEUTRAL.get(key) == value
             if key in {"top_k", "min_p", "repetition_penalty"} and not self.profile.extra_sampling:
                 self.lost(key, "the target has no such parameter", "info" if neutral else "degraded")
             else:

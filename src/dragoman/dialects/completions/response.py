@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
-from dragoman.dialects import lenient, ratings
+from dragoman.dialects import ratings
 from dragoman.dialects.base import Reply
 from dragoman.dialects.completions.logprobs import decode_logprobs, encode_logprobs
-from dragoman.dialects.openai_errors import decode_error
+from dragoman.dialects.openai_completions import answer_of
 from dragoman.dialects.openai_usage import decode_usage, encode_usage
 from dragoman.errors import UpstreamGarbled
 from dragoman.ir.events import Choice, Finish, FinishReason, Response
@@ -41,19 +41,8 @@ _encode = msgspec.json.Encoder().encode
 
 
 def decode_response(body: bytes, issuer: str) -> Response:
-    try:
-        native = lenient.decode(body)
-    except ValueError as error:
-        raise UpstreamGarbled(f"the answer is not JSON: {error}", provider=issuer) from None
-    if not isinstance(native, dict):
-        raise UpstreamGarbled("the answer is not a JSON object", provider=issuer)
-    answer = cast("Block", native)
-    choices = answer.get("choices")
-    if not choices and (answer.get("error") or answer.get("object") == "error"):
-        raise decode_error(0, {}, body, issuer)
-    if not isinstance(choices, list) or not choices:
-        raise UpstreamGarbled("the answer has no choices", provider=issuer)
-    held = [item for item in cast("list[Any]", choices) if isinstance(item, dict)]
+    answer, choices = answer_of(body, issuer)
+    held = [item for item in choices if isinstance(item, dict)]
     if not held:
         raise UpstreamGarbled("no choice of the answer is an object", provider=issuer)
     held.sort(key=lambda item: item["index"] if isinstance(item.get("index"), int) else 0)

@@ -15,17 +15,10 @@ from dragoman.ir.usage import Usage
 from dragoman.wire.sse import Frame, SseParser
 
 
-class _Ends(msgspec.Struct):
-    error: Any = None
-    object: Any = None
-    choices: msgspec.Raw = msgspec.Raw(b"null")
-
-
 class _Counted(msgspec.Struct):
     usage: Any = None
 
 
-_ends = msgspec.json.Decoder(_Ends)
 _counted = msgspec.json.Decoder(_Counted)
 _DONE = re.compile(rb"[\r\n]data: ?\[DONE\]")
 _FINISH = re.compile(rb'"finish_reason"\s*:\s*"')
@@ -57,15 +50,6 @@ def ends(events: bytes, *, closed: bool) -> bool:
     if b"[DONE]" in events and _DONE.search(events):
         return True
     return closed and _FINISH.search(events) is not None
-
-
-def error_in_body(body: bytes) -> bool:
-    try:
-        ends = _ends.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return False
-    spoke = bytes(ends.choices)[:2] not in {b"nu", b"[]"}
-    return not spoke and (bool(ends.error) or ends.object == "error")
 
 
 def usage_of(head: bytes, tail: bytes) -> Usage | None:

@@ -13,7 +13,8 @@ import re
 from typing import Any, assert_never
 
 from dragoman.dialects.base import Target
-from dragoman.dialects.openai_parts import merge, readable
+from dragoman.dialects.foreign import readable
+from dragoman.dialects.openai_parts import as_error, file_name, heading_of, merge
 from dragoman.dialects.responses.ids import legal_id
 from dragoman.dialects.responses.namespaces import Callees
 from dragoman.ir.losses import Ledger
@@ -40,7 +41,6 @@ from dragoman.ir.request import (
 Block = dict[str, Any]
 
 MOST_MARKS = 4
-_ERROR = re.compile(r"\s*\W?\s*error", re.IGNORECASE)
 _ITEM_PATH = re.compile(r"(input\[\d+\])\.([^.\[]+)$")
 _REPLAYED = {"summary", "content"}
 
@@ -200,11 +200,10 @@ class ItemsEncoding:
         blocks = [block for part in result.parts for block in self._blocks(part)]
         if result.is_error:
             self.ledger.add(result.error_at or result.at, None, "said in words", "degraded")
-            first = blocks[0] if blocks and blocks[0]["type"] == "input_text" else None
-            if first is None:
-                blocks.insert(0, {"type": "input_text", "text": "Error"})
-            elif not _ERROR.match(first["text"]):
-                first["text"] = "Error: " + first["text"]
+            if blocks and blocks[0]["type"] == "input_text":
+                blocks[0]["text"] = as_error(blocks[0]["text"])
+            else:
+                blocks.insert(0, {"type": "input_text", "text": as_error("")})
         if result.cache is not None and blocks:
             self._mark(blocks[-1], result, result.cache)
         elif result.cache is not None:
@@ -394,13 +393,11 @@ class ItemsEncoding:
         if part.cite is not None:
             severity = "degraded" if part.cite else "info"
             self.ledger.add(part.at, "citations", "Responses does not cite documents", severity)
-        heading = f"[document: {part.title}]" if part.title else ""
-        if part.context is not None:
-            heading = f"{heading}\n{part.context}".strip()
+        heading = heading_of(part)
         block: Block | None = None
         if part.data is not None:
             media = part.media_type or "application/pdf"
-            block = {"filename": part.title or _file_name(media), "file_data": f"data:{media};base64,{part.data}"}
+            block = {"filename": part.title or file_name(media), "file_data": f"data:{media};base64,{part.data}"}
         elif part.url is not None:
             block = {"file_url": part.url}
         elif part.file is not None and self.native:
@@ -455,8 +452,3 @@ def _item_path(at: Path) -> Path:
 def _was_string(part: Part) -> bool:
     """Whether a content or an output was a string: then the part's path ends in its key, and not in a number."""
     return isinstance(part, Text) and part.at is not None and isinstance(part.at[1], str) and not part.extras
-
-
-def _file_name(media: str) -> str:
-    ending = media.partition(";")[0].rpartition("/")[2].rpartition(".")[2]
-    return f"document.{'txt' if ending == 'plain' else ending or 'pdf'}"
