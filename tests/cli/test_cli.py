@@ -156,14 +156,25 @@ def test_models_lists_what_can_be_served(tmp_path: Path) -> None:
 
 
 def test_doctor_says_what_is_amiss(tmp_path: Path) -> None:
-    well = dragoman("doctor", cwd=tmp_path)
+    anywhere = {"DRAGOMAN_SERVER__PORT": "0"}
+    well = dragoman("doctor", cwd=tmp_path, env=anywhere)
     assert well.returncode == 0
     assert "local model: loads" in well.stdout
     (tmp_path / "dragoman.yaml").write_text("providers: {anthropic: {}}")
-    amiss = dragoman("doctor", cwd=tmp_path)
+    amiss = dragoman("doctor", cwd=tmp_path, env=anywhere)
     assert amiss.returncode == 1
     assert "BAD  anthropic" in amiss.stdout
     assert "ANTHROPIC_API_KEY" in amiss.stdout
+
+
+def test_doctor_finds_what_serve_would_fail_for(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        env = {"DRAGOMAN_SERVER__PORT": str(taken.getsockname()[1]), "DRAGOMAN_LOCAL": "false"}
+        amiss = dragoman("doctor", cwd=tmp_path, env=env)
+    assert amiss.returncode == 1
+    assert re.search(r"BAD  port \d+ on 127\.0\.0\.1: Address already in use, and not by a gateway", amiss.stdout)
+    assert "BAD  there is nothing to serve" in amiss.stdout
+    assert "2 to mend." in amiss.stdout
 
 
 def test_doctor_asks_the_providers_when_told_to(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
     for warning in config.warnings:
         found.add("note", warning)
     _port(config, found)
-    _local(config, found)
+    loads = _local(config, found)
     _store(config, found)
     ready = [provider for provider in config.providers.values() if provider.ready and provider.name != config.local.name]
     for provider in ready:
@@ -72,8 +72,10 @@ def run(options: argparse.Namespace) -> int:
     for provider in config.providers.values():
         if provider.explicit and not provider.ready and provider.name != config.local.name:
             found.add("bad", f"{provider.name}: {provider.hint or 'has no key'}")
-    if not ready:
+    if not ready and loads:
         found.add("note", "no provider's key is in the environment: only what needs none can be served")
+    elif not ready:
+        found.add("bad", "there is nothing to serve: no provider has a key, and the local model is not there")
     if options.online:
         asyncio.run(_online(ready, found))
     print(f"\n{found.bad} to mend." if found.bad else "\nAll is well.")
@@ -88,7 +90,8 @@ def _port(config: Config, found: _Findings) -> None:
             probe.bind((host, port))
         except OSError as error:
             told = asyncio.run(_running(config))
-            found.add("ok" if told else "note", told or f"port {port} on {host}: {error.strerror}, and not by a gateway")
+            amiss = f"port {port} on {host}: {error.strerror}, and not by a gateway; choose another as server.port"
+            found.add("ok" if told else "bad", told or amiss)
             return
     found.add("ok", f"port {port} on {host} is free")
 
@@ -134,18 +137,20 @@ def _megabytes(size: int | None) -> str:
     return f"{size / 1e6:.0f} MB" if size is not None else "memory unknown"
 
 
-def _local(config: Config, found: _Findings) -> None:
+def _local(config: Config, found: _Findings) -> bool:
+    """Whether the built-in model can be served."""
     if config.local.enabled is False:
         found.add("ok", "local model: switched off")
-        return
+        return False
     try:
         model = LocalModel.find(config.local.model, threads=config.local.threads, context=config.local.context)
         model.start()
         model.stop()
     except (LocalUnavailable, Failure) as error:
         found.add("bad" if config.local.enabled else "note", f"local model: {error}")
-        return
+        return False
     found.add("ok", "local model: loads")
+    return True
 
 
 def _store(config: Config, found: _Findings) -> None:
