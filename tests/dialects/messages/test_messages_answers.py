@@ -9,11 +9,11 @@ from dragoman.dialects.base import ModelCard, Reply
 from dragoman.dialects.messages import MESSAGES
 from dragoman.errors import BodyTooLarge, Category, DragomanError, MalformedBody, UpstreamGarbled, UpstreamRefused
 from dragoman.ir import carrier
-from dragoman.ir.events import Choice, Event, Fault, Finish, Response, fold
+from dragoman.ir.events import Choice, Close, Delta, Event, Fault, Finish, Open, Response, fold
 from dragoman.ir.losses import Ledger
 from dragoman.ir.request import Citation, Reasoning, Refusal, Request, Seal, Text, ToolCall
 from dragoman.ir.usage import Usage
-from dragoman.wire.sse import Frame
+from dragoman.wire.sse import Frame, SseParser
 
 
 def encoded(*parts: Any, reason: str = "stop", usage: Usage | None = None, issuer: str = "deepseek") -> dict[str, Any]:
@@ -245,3 +245,36 @@ def test_an_error_in_another_apis_form_is_one_in_a_stream_too() -> None:
     assert isinstance(fault, Fault)
     assert (fault.error.message, fault.error.status) == ("the router failed", 503)
     assert MESSAGES.sniff(Frame("", json.dumps(error).encode())) == "error"
+
+
+# ---------------------------------------------------------------- streams to clients
+
+
+def inputs(*pieces: str, complete: bool = True) -> list[str]:
+    """The pieces of a call's input, as they are streamed."""
+    encoder = MESSAGES.stream_encoder(Reply(Request(model="m", dialect="messages"), "m", 0, "msg_x", 9, "p", Ledger()))
+    events = [
+        Open(0, ToolCall(id="c", name="f")),
+        *(Delta(0, piece) for piece in pieces),
+        Close(0, complete),
+        Finish("tool_calls"),
+    ]
+    frames = SseParser().feed(b"".join(encoder.feed(event) for event in events))
+    natives = [json.loads(frame.data) for frame in frames if frame.event == "content_block_delta"]
+    return [native["delta"]["partial_json"] for native in natives]
+
+
+@pytest.mark.parametrize(
+    ("pieces", "complete", "expected"),
+    [
+        (['{"a"', ":1}"], True, ['{"a"', ":1}"]),
+        ([" ", ' {"a"', ":1}"], True, ['  {"a"', ":1}"]),
+        (['{"a"'], False, ['{"a"']),
+        (["not", " JSON"], False, ["{}"]),
+        (["[1, 2]"], True, ["{}"]),
+        (["null"], True, ["{}"]),
+        ([], True, []),
+    ],
+)
+def test_an_input_that_can_become_no_object_is_not_streamed(pieces: list[str], complete: bool, expected: list[str]) -> None:
+    assert inputs(*pieces, complete=complete) == expected

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import msgspec
 
-from dragoman.dialects.answers import signature_of
+from dragoman.dialects.answers import call_input, signature_of
 from dragoman.dialects.base import Reply
 from dragoman.dialects.messages.errors import stream_error
 from dragoman.dialects.messages.response import (
@@ -33,7 +33,8 @@ def _event(kind: str, data: dict[str, object]) -> bytes:
 
 
 class _Live(LivePart):
-    """`head` is a delta of it up to the text; `writes`: it is a text whose start has gone out."""
+    """`head` is a delta of it up to the text; `writes`: it has begun, and what comes of it goes out as it
+    comes."""
 
     __slots__ = ("head", "sealed", "writes")
 
@@ -134,8 +135,8 @@ class StreamEncoder(SerialEncoder[_Live]):
                 if isinstance(live.part, Unknown) or not event.text:
                     return out
                 live.text.append(event.text)
-                if isinstance(live.part, ToolCall) and live.part.kind == "custom":
-                    return out
+                if isinstance(live.part, ToolCall) and not live.writes:
+                    return out + self._arguments(live, live.part)
                 return out + live.head + _encode(event.text) + b"}}\n\n"
             case Sealed():
                 if not isinstance(live.part, Reasoning):
@@ -147,21 +148,31 @@ class StreamEncoder(SerialEncoder[_Live]):
                 citation = encode_citation(event.citation, "".join(live.text))
                 return out + self._small_delta({"type": "citations_delta", "citation": citation})
 
+    def _arguments(self, live: _Live, call: ToolCall) -> bytes:
+        """The first of a call's arguments. Clients read them as they come, and fail on what cannot become an object: such a
+        call is held back, and told at its end as far as it is one."""
+        said = "".join(live.text)
+        if call.kind == "custom" or not said.lstrip().startswith("{"):
+            return b""
+        live.writes = True
+        return live.head + _encode(said) + b"}}\n\n"
+
     def _signature(self, signature: str) -> bytes:
         return self._small_delta({"type": "signature_delta", "signature": signature})
 
     def _small_delta(self, delta: dict[str, object]) -> bytes:
         return _event("content_block_delta", {"index": self._index, "delta": delta})
 
-    def _end(self, live: _Live, *, complete: bool) -> bytes:  # noqa: ARG002  a block has no word for it
+    def _end(self, live: _Live, *, complete: bool) -> bytes:
         if not live.begun:
             return b""
         out = b""
         if isinstance(live.part, Reasoning) and not live.part.redacted and not live.sealed:
             # Unsigned thinking is another provider's: its signature is a token that says whose.
             out = self._signature(signature_of(msgspec.structs.replace(live.part, seal=None), self._reply, "messages"))
-        elif isinstance(live.part, ToolCall) and live.part.kind == "custom":
-            out = live.head + _encode(_encode({"input": "".join(live.text)}).decode()) + b"}}\n\n"
+        elif isinstance(live.part, ToolCall) and not live.writes and (live.text or live.part.kind == "custom"):
+            whole = msgspec.structs.replace(live.part, arguments="".join(live.text))
+            out = live.head + _encode(_encode(call_input(whole, complete)).decode()) + b"}}\n\n"
         out += _event("content_block_stop", {"index": self._index})
         self._index += 1
         return out
