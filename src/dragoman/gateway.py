@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import logging
 import re
-import zlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Literal
 from urllib.parse import parse_qsl, unquote
@@ -30,7 +29,7 @@ import msgspec
 from dragoman import __version__
 from dragoman.dialects.base import Dialect, ModelCard
 from dragoman.envelopes import enclosing
-from dragoman.errors import BodyTooLarge, DragomanError, Internal, MalformedBody, UnknownModel, UnknownRoute
+from dragoman.errors import DragomanError, Internal, MalformedBody, UnknownModel, UnknownRoute
 from dragoman.explain import Pricing, embedding, explaining, inference
 from dragoman.flow.access import KeyRing
 from dragoman.flow.call import Core, Regular, Report
@@ -44,6 +43,7 @@ from dragoman.flow.surface import asking, serve
 from dragoman.pipeline import Work, attend, infer, regular
 from dragoman.route.target import PassThrough
 from dragoman.stored.service import Stored
+from dragoman.wire.coding import TAKEN, unpacked
 from dragoman.wire.http import Inbound, Outbound, RawHeaders
 
 log = logging.getLogger("dragoman.gateway")
@@ -54,6 +54,7 @@ _ASKS = frozenset({"GET", "HEAD"})
 _NEVER_PASSED = frozenset({"TRACE", "CONNECT"})
 """The answer to TRACE is the request, the provider's key included (RFC 9110, section 9.3.8)."""
 _CLIENT_LEFT = 499
+_NOT_UNDERSTOOD = 415
 _GREETINGS = frozenset({"", "/api/hello"})
 _OTHER_HEALTH = frozenset({"/v1/universal/health", "/v1/cache/health"})
 State = Literal["ok", "starting", "draining"]
@@ -230,6 +231,8 @@ class Gateway:
         headers = told.raw
         if error.status == 405:
             headers.append((b"allow", self._allowed(inbound.path.rstrip("/")).encode()))
+        elif error.status == _NOT_UNDERSTOOD:
+            headers.append((b"accept-encoding", TAKEN.encode()))  # RFC 9110, section 15.5.16
         await _send(out, told.status, headers, told.body)
         now = self.core.clock.now()
         self.core.observe(
@@ -420,19 +423,8 @@ async def _send(out: Outbound, status: int, headers: RawHeaders, body: bytes) ->
 
 
 def _unpacked(inbound: Inbound, most: int) -> Inbound:
-    """A body that came compressed, as it was before. Some clients (Codex) compress what they send."""
-    encoding = (inbound.header(b"content-encoding") or b"identity").strip().lower()
-    if encoding in {b"identity", b""}:
+    """A body that came compressed, as it was before."""
+    coding = (inbound.header(b"content-encoding") or b"identity").strip().lower()
+    if coding in {b"identity", b""}:
         return inbound
-    if encoding not in {b"gzip", b"x-gzip", b"deflate"}:
-        raise MalformedBody(f"content-encoding {encoding.decode('latin-1')!r} is not understood; send gzip or none", status=415)
-    unzip = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
-    try:
-        body = unzip.decompress(inbound.body, most + 1)
-    except zlib.error as error:
-        raise MalformedBody(f"the body is not valid {encoding.decode()}: {error}") from None
-    if len(body) > most:
-        raise BodyTooLarge(f"the body is larger than {most} bytes when unpacked")
-    if not unzip.eof or unzip.unused_data:
-        raise MalformedBody(f"the body is not valid {encoding.decode()}: it is cut short, or something follows it")
-    return msgspec.structs.replace(inbound, body=body)
+    return msgspec.structs.replace(inbound, body=unpacked(inbound.body, coding.decode("latin-1"), most))

@@ -6,6 +6,7 @@ import gzip
 import json
 import re
 import socket
+import sys
 import zlib
 from collections.abc import Iterator
 from typing import Any
@@ -27,11 +28,17 @@ from dragoman.testing import (
 from tests.gateway.talking import DIALECTS, JSON, PATHS, Said, ask, logging_to, question, raw, say
 from tests.serving import Served, serving, upstream
 
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
 PAIRS = [(up, client) for up in DIALECTS for client in DIALECTS]
 CROSS = [pair for pair in PAIRS if pair[0] != pair[1]]
 KEY = "gw-key-0123456789"
 SHOWN = ("authorization", f"Bearer {KEY}")
 MOST = 100_000
+WIDE = bytes.fromhex("28b52ffd00a0") + b"\x01\0\0"  # a frame of zstd: its magic, a window of 2 ** 30, an empty last block
 
 
 @pytest.fixture(scope="module")
@@ -132,13 +139,15 @@ def test_a_body_that_is_too_large_is_refused_when_its_length_was_not_told(gatewa
     assert answer.startswith(b"HTTP/1.1 413 ")
 
 
-@pytest.mark.parametrize("coding", ["gzip", "x-gzip", "deflate", "identity", "GZIP"])
+@pytest.mark.parametrize("coding", ["gzip", "x-gzip", "deflate", "zstd", "identity", "GZIP"])
 @pytest.mark.parametrize(("up", "client"), PAIRS)
 def test_a_compressed_body_is_understood(
     gateway: Served, scripted: ThreadedUpstream, up: str, client: str, coding: str
 ) -> None:
     body = json.dumps(question(f"{up}/scenario:text", stream=False)).encode()
-    packed = {"gzip": gzip.compress, "deflate": zlib.compress}.get(coding.lower().removeprefix("x-"), bytes)(body)
+    packed = {"gzip": gzip.compress, "deflate": zlib.compress, "zstd": zstd.compress}.get(
+        coding.lower().removeprefix("x-"), bytes
+    )(body)
     said = post(gateway, client, packed, ("content-encoding", coding))
     assert said.status == 200
     assert scripted.requests[-1].header("content-encoding") is None
@@ -154,13 +163,19 @@ def test_a_compressed_body_is_understood(
         ("gzip", b"this is not gzip", 400, "invalid_request_error"),
         ("gzip", gzip.compress(b'{"model": "m"}')[:-9], 400, "invalid_request_error"),
         ("gzip", gzip.compress(b"x" * (MOST + 1)), 413, "request_too_large"),
+        ("zstd", b"this is not zstd", 400, "invalid_request_error"),
+        ("zstd", zstd.compress(b'{"model": "m"}')[:-3], 400, "invalid_request_error"),
+        ("zstd", zstd.compress(b"x" * (MOST + 1)), 413, "request_too_large"),
+        ("zstd", WIDE, 400, "invalid_request_error"),
     ],
-    ids=["unknown", "not gzip", "cut short", "a bomb"],
+    ids=["unknown", "not gzip", "cut short", "a bomb", "not zstd", "cut short too", "another bomb", "a window of 1 GB"],
 )
 def test_a_compressed_body_that_cannot_be_read_is_refused(
     gateway: Served, dialect: str, coding: str, body: bytes, status: int, kind: str
 ) -> None:
-    check(post(gateway, dialect, body, ("content-encoding", coding)), dialect, status, kind)
+    said = post(gateway, dialect, body, ("content-encoding", coding))
+    check(said, dialect, status, kind)
+    assert said.header("accept-encoding") == ("gzip, deflate, zstd" if status == 415 else None)
 
 
 # ---------------------------------------------------------------- keys, paths, methods

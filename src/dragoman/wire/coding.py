@@ -1,16 +1,64 @@
-"""Bodies that come packed although nobody asked for it: some servers, and proxies before them, do so whatever a request says
-that it takes (RFC 9110, 12.5.3)."""
+"""Bodies that come packed: requests of clients that do so to send less (Codex packs with zstd), and answers although nobody
+asked for it: some servers, and proxies before them, do so whatever a request says that it takes (RFC 9110, 12.5.3)."""
 
 from __future__ import annotations
 
+import sys
 import zlib
+from typing import Protocol
 
-from dragoman.errors import UpstreamGarbled
+from dragoman.errors import BodyTooLarge, MalformedBody, UpstreamGarbled
 from dragoman.wire.http import Exchange, Head
 
 CODINGS = frozenset({b"gzip", b"x-gzip", b"deflate"})
+TAKEN = "gzip, deflate, zstd"
+"""What a request may be packed with, for the header `accept-encoding`."""
+_WINDOW = 23
+"""The largest window of zstd, as a power of two: RFC 9659 has no larger ones on the web, and it is memory."""
 _MOST = 256 * 1024
 """No more than this comes out of one read, in bytes, however far it was packed."""
+
+
+def unpacked(body: bytes, coding: str, most: int) -> bytes:
+    """The body of a request as it was before. Raises `MalformedBody`, and `BodyTooLarge` above `most` bytes."""
+    if coding.encode("latin-1", "replace") in CODINGS:
+        unpack, wrong = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32), zlib.error
+    elif coding == "zstd" and (found := _zstd()) is not None:
+        unpack, wrong = found
+    else:
+        raise MalformedBody(f"content-encoding {coding!r} is not understood; send one of {TAKEN}, or none", status=415)
+    try:
+        whole = unpack.decompress(body, most + 1)
+    except wrong as error:
+        raise MalformedBody(f"the body is not valid {coding}: {error}") from None
+    if len(whole) > most:
+        raise BodyTooLarge(f"the body is larger than {most} bytes when unpacked")
+    if not unpack.eof or unpack.unused_data:
+        raise MalformedBody(f"the body is not valid {coding}: it is cut short, or something follows it")
+    return whole
+
+
+class _Unpacker(Protocol):
+    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
+
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
+
+
+def _zstd() -> tuple[_Unpacker, type[Exception]] | None:
+    """None where there is no wheel of it for this machine. Imported when it is first needed: few clients do."""
+    try:
+        if sys.version_info >= (3, 14):
+            from compression import zstd
+        else:
+            from backports import zstd
+    except ImportError:
+        return None
+    limits = {int(zstd.DecompressionParameter.window_log_max): _WINDOW}
+    return zstd.ZstdDecompressor(options=limits), zstd.ZstdError
 
 
 class Unpacking:
