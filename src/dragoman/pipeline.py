@@ -120,8 +120,8 @@ async def _attempt(call: Call, attempt: Attempt) -> Outcome:
     request = await fitted(call, endpoint, upstream, ledger) if not verbatim and call.has_attachments() else None
     if not verbatim and call.core.continuity is not None and call.core.continuity.may_recall(call):
         request = await call.core.continuity.recall(call, endpoint, upstream, request)
-    if verbatim and call.core.continuity is not None and call.core.continuity.may_learn(call):
-        await call.core.continuity.learn(call)
+    if verbatim and call.core.continuity is not None and call.core.continuity.may_learn(call, endpoint):
+        await call.core.continuity.learn(call, endpoint)
     body = body_for(call, endpoint, upstream, ledger, verbatim=verbatim, request=request)
     refuse_losses(call, endpoint, ledger)
     url, headers, own_key = addressed(call, endpoint, upstream, verbatim=verbatim)
@@ -134,7 +134,7 @@ async def _attempt(call: Call, attempt: Attempt) -> Outcome:
         timeouts=endpoint.timeouts,
     )
     exchange = await call.core.transport.open(sending, call.wait())
-    del body, sending  # a stream may last an hour, and requests of agents are large
+    del body, sending, request  # a stream may last an hour, and requests of agents are large
     try:
         sent = Sent(exchange, await head_of(call, exchange), endpoint, upstream, verbatim, ledger, own_key)
         if sent.head.status != 200:

@@ -35,11 +35,12 @@ def test_what_is_kept_is_known_to_others_when_it_is_written(shared_store: str) -
     mine, its = uuid4().hex, uuid4().hex
 
     async def keep(seals: StoreSeals, store: Store, clock: Hands) -> None:
-        seals.keep([mine, its], "a")
-        seals.keep([its], "b")
+        seals.keep("messages", [mine, its], "a")
+        seals.keep("messages", [its], "b")
         await seals.aclose()
 
     async def look(seals: StoreSeals, store: Store, clock: Hands) -> None:
+        assert {("messages", "a"), ("messages", "b")} <= await seals.sealers()
         assert await seals.issuers([mine, "unknown", its, "\ud800"]) == {mine: "a", its: "b"}
 
     using(shared_store, keep)
@@ -48,7 +49,7 @@ def test_what_is_kept_is_known_to_others_when_it_is_written(shared_store: str) -
 
 def test_no_seal_stands_in_the_file(tmp_path: Path) -> None:
     async def keep(seals: StoreSeals, store: Store, clock: Hands) -> None:
-        seals.keep(["what-a-provider-sealed"], "a")
+        seals.keep("messages", ["what-a-provider-sealed"], "a")
         await seals.aclose()
         assert len(await store.page(KIND, None)) == 1
 
@@ -58,7 +59,7 @@ def test_no_seal_stands_in_the_file(tmp_path: Path) -> None:
 
 def test_a_seal_is_known_for_its_time_and_longer_when_the_conversation_goes_on(tmp_path: Path) -> None:
     async def use(seals: StoreSeals, store: Store, clock: Hands) -> None:
-        seals.keep(["one", "two"], "a")
+        seals.keep("messages", ["one", "two"], "a")
         await seals.aclose()
         for _ in range(3):
             clock.at += 80
@@ -66,6 +67,10 @@ def test_a_seal_is_known_for_its_time_and_longer_when_the_conversation_goes_on(t
         assert await seals.issuers(["one", "two"]) == {"one": "a"}
         clock.at += 101
         assert await seals.issuers(["one"]) == {}
+        assert await StoreSeals(store, clock, 100.0).sealers() == set()
+        seals.keep("messages", ["three"], "a")
+        await seals.aclose()
+        assert await StoreSeals(store, clock, 100.0).sealers() == {("messages", "a")}
 
     using(f"sqlite:///{tmp_path / 'd.db'}", use)
 
@@ -74,8 +79,9 @@ def test_without_a_store_nothing_is_raised_and_nothing_is_known(tmp_path: Path, 
     (tmp_path / "file").write_text("")
 
     async def use(seals: StoreSeals, store: Store, clock: Hands) -> None:
-        seals.keep(["one"], "a")
+        seals.keep("messages", ["one"], "a")
         assert await seals.issuers(["one"]) == {}
+        assert await seals.sealers() == {("messages", "a")}, "what this process has seen itself"
         await seals.aclose()
         assert "known to this process alone" in caplog.text
 

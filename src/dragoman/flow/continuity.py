@@ -45,18 +45,18 @@ class Continuity:
 
     # ------------------------------------------------------------ verbatim
 
-    def may_learn(self, call: Call) -> bool:
+    def may_learn(self, call: Call, endpoint: Endpoint) -> bool:
         """Whether others may know who sealed what in this body. Asked of every request that goes verbatim."""
-        shared = self.witness.shared
-        if not shared or call.dialect.name not in shared:
+        witness, dialect = self.witness, call.dialect
+        if not witness.shared or dialect.name not in witness.shared or not witness.has_rivals(dialect, endpoint.issuer):
             return False
-        sealing = call.dialect.sealing
-        return sealing is not None and sealing.marked(call.inbound.body)
+        return dialect.sealing is not None and dialect.sealing.marked(call.inbound.body)
 
-    async def learn(self, call: Call) -> None:
+    async def learn(self, call: Call, endpoint: Endpoint) -> None:
         """Before `own`."""
-        if call.dialect.sealing is not None:
-            await self.witness.learn(_sealed(call.dialect.sealing, call.inbound.body))
+        sealing, body = call.dialect.sealing, call.inbound.body
+        if sealing is not None:
+            await self.witness.learn(call.dialect, endpoint.issuer, lambda: _sealed(sealing, body))
 
     def refused_by(self, call: Call, endpoint: Endpoint) -> None:
         """This endpoint answers the request without what is sealed in it, and did not with it."""

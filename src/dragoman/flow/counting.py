@@ -103,8 +103,8 @@ def _read_back(call: Call, upstream: Dialect, body: bytes) -> Request:
 async def _relayed(call: Call, endpoint: Endpoint, upstream: Dialect, theirs: Counting) -> bool:
     """Whether the provider has counted; the caller then has its answer, untouched."""
     url = theirs.address(endpoint.urls[upstream.name], endpoint.model)
-    if call.core.continuity is not None and call.core.continuity.may_learn(call):
-        await call.core.continuity.learn(call)
+    if call.core.continuity is not None and call.core.continuity.may_learn(call, endpoint):
+        await call.core.continuity.learn(call, endpoint)
     body = untouched(call, endpoint)
     try:
         sent, answer = await asked(call, endpoint, upstream, url, body, same=True, verbatim=True, ledger=call.report.ledger)

@@ -7,7 +7,7 @@ remembered: in the process, and, for dialects that configured providers of more 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from dragoman.dialects.base import Dialect
@@ -17,17 +17,23 @@ from dragoman.wire.http import Clock
 _MOST_KNOWN = 50_000
 _ASKED_FOR = 60.0
 """Seconds for which nobody is asked again for a seal that nobody knew."""
+_RIVALS_FOR = 1.0
+"""Seconds for which it is believed who seals at all."""
 
 
 class Memory(Protocol):
     """What is known of seals beyond this process. They do not leave it as they are."""
 
-    def keep(self, values: Sequence[str], issuer: str) -> None:
+    def keep(self, dialect: str, values: Sequence[str], issuer: str) -> None:
         """Soon on the disk. Returns at once, and never raises."""
         ...
 
+    async def sealers(self) -> set[tuple[str, str]]:
+        """Who has sealed anything, and in which dialect. Soon, as what follows: without an answer a request goes on without."""
+        ...
+
     async def issuers(self, values: Sequence[str]) -> dict[str, str]:
-        """Those of the values that are known, and soon: without an answer a request goes on without."""
+        """Those of the values that are known."""
         ...
 
 
@@ -45,6 +51,8 @@ class Witness:
         "_most",
         "_number",
         "_refused",
+        "_sealers",
+        "_sealers_since",
         "shared",
     )
 
@@ -69,6 +77,8 @@ class Witness:
         self._asked: set[int] = set()
         """Seals that nobody knew."""
         self._asked_since = 0.0
+        self._sealers: set[tuple[str, str]] = set()
+        self._sealers_since = -_RIVALS_FOR
 
     def of(self, dialect: Dialect) -> Sealing | None:
         """How to find what is to be noted in a verbatim answer; None where nothing is."""
@@ -79,7 +89,7 @@ class Witness:
         if self._memory is not None and dialect.name in self.shared:
             fresh = [value for value in values if self._known.get(hash(value)) != issuer]
             if fresh:
-                self._memory.keep(fresh, issuer)
+                self._memory.keep(dialect.name, fresh, issuer)
         self.note(values, issuer)
 
     def note(self, values: Iterable[str], issuer: str) -> None:
@@ -102,10 +112,22 @@ class Witness:
         while len(self._refused) > self._most:
             self._refused.pop(next(iter(self._refused)))
 
-    async def learn(self, values: Sequence[str]) -> None:
-        """Ask the others who sealed what is not known here."""
+    def has_rivals(self, dialect: Dialect, issuer: str) -> bool:
+        """Whether anybody else may have sealed something in this dialect, as far as is known. Asked of every request."""
+        if self._clock.now() - self._sealers_since >= _RIVALS_FOR:
+            return True
+        return any(name == dialect.name and of != issuer for name, of in self._sealers)
+
+    async def learn(self, dialect: Dialect, issuer: str, find: Callable[[], list[str]]) -> None:
+        """Ask the others who sealed what is not known here. `find` gives the seals of the request."""
         assert self._memory is not None
         now = self._clock.now()
+        if now - self._sealers_since >= _RIVALS_FOR:
+            self._sealers_since = now
+            self._sealers = await self._memory.sealers()
+            if not self.has_rivals(dialect, issuer):
+                return
+        values = find()
         if now - self._asked_since > _ASKED_FOR or len(self._asked) > self._most:
             self._asked.clear()
             self._asked_since = now
@@ -113,8 +135,8 @@ class Witness:
         if not unknown:
             return
         found = await self._memory.issuers(unknown)
-        for value, issuer in found.items():
-            self.note([value], issuer)
+        for value, whose in found.items():
+            self.note([value], whose)
         self._asked.update(hash(value) for value in unknown if value not in found)
 
     def foreign(self, issuer: str) -> Foreign | None:
