@@ -443,7 +443,7 @@ class ProfileSection(msgspec.Struct, frozen=True, kw_only=True):
     allowed_tools: Yes | None = None
     refused: Annotated[frozenset[str], Kind("a list of the names of parameters", _names)] | None = None
     seed_field: Text | None = None
-    call_ids: Annotated[str, _choice(Literal["any", "nine"])] | None = None
+    call_ids: Annotated[str, _choice(Literal["any", "short", "nine"])] | None = None
     stream_usage: Yes | None = None
     completions: Yes | None = None
     keeps_responses: Yes | None = None

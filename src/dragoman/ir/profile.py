@@ -66,8 +66,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     seed_field: str = "seed"
     """Chat: the name under which the seed goes."""
 
-    call_ids: Literal["any", "nine"] = "any"
-    """Chat: `nine`: ids of calls must be nine letters and digits (Mistral)."""
+    call_ids: Literal["any", "short", "nine"] = "any"
+    """Chat: `short`: ids of calls have at most 40 characters (OpenAI); `nine`: they are nine letters and digits (Mistral)."""
 
     structured: bool = True
     """JSON Schema outputs are enforced by the provider."""

@@ -224,6 +224,8 @@ _ROWS: tuple[Provider, ...] = (
             embed_most=2048,
             max_tokens_field="max_completion_tokens",
             max_stop=4,
+            # "Expected a string with maximum length 40": https://github.com/vercel/ai/issues/8132
+            call_ids="short",
             custom_tools=True,
             allowed_tools=True,
             audio_formats=frozenset({"wav", "mp3"}),
@@ -310,6 +312,7 @@ _ROWS: tuple[Provider, ...] = (
             reasoning_replay="reasoning_details",
             extra_sampling=True,
             max_stop=4,
+            call_ids="short",  # the model may be OpenAI's: https://github.com/openclaw/openclaw/pull/875
             # It reads them for models that do not: https://openrouter.ai/docs/features/multimodal/pdfs
             pdfs="bytes",
         ),

@@ -534,6 +534,17 @@ def test_ids_of_calls_get_the_form_that_the_endpoint_wants_and_stay_paired() -> 
     assert told(*turns, call_ids="nine")[0] == messages
 
 
+def test_an_id_of_a_call_that_is_too_long_becomes_a_short_one_and_stays_paired() -> None:
+    calls = (ToolCall(id="c" * 41, name="f", arguments="{}"), ToolCall(id="d" * 40, name="f", arguments="{}"))
+    turns = [assistant(*calls), user(*(ToolResult(call_id=call.id, parts=[Text(text="1")]) for call in calls))]
+    messages, _ = told(*turns, call_ids="short")
+    first, second = (call["id"] for call in messages[0]["tool_calls"])
+    assert [message["tool_call_id"] for message in messages[1:]] == [first, second]
+    assert (len(first), second) == (29, "d" * 40)
+    assert told(*turns, call_ids="short")[0] == messages
+    assert told(*turns)[0][0]["tool_calls"][0]["id"] == "c" * 41
+
+
 CUSTOM = Tool(name="c", kind="custom")
 CHOICES: list[tuple[ToolChoice, dict[str, Any], Any, list[tuple[str, str]]]] = [
     (ToolChoice(mode="auto"), {}, "auto", []),

@@ -41,6 +41,7 @@ from dragoman.ir.request import (
 Block = dict[str, Any]
 
 MOST_MARKS = 4
+_SHORT = 40
 _NINE = re.compile(r"[A-Za-z0-9]{9}\Z")
 _KIND_OF_BLOCK = {"image_url": "image", "file": "document", "input_audio": "audio"}
 
@@ -255,9 +256,10 @@ class MessagesEncoding:
 
     def _id(self, call_id: str) -> str:
         """Another one where the target takes no such id, always the same, so that a call and its result stay a pair."""
-        if self.target.profile.call_ids == "any" or _NINE.match(call_id):
+        form = self.target.profile.call_ids
+        if form == "any" or (len(call_id) <= _SHORT if form == "short" else _NINE.match(call_id)):
             return call_id
-        return carrier.digest(call_id, 9)
+        return carrier.digest(call_id, 9) if form == "nine" else f"call_{carrier.digest(call_id, 24)}"
 
     def _call_extra(self, part: Reasoning) -> Block | None:
         """What the target's own provider hung on the next call, and wants back with it."""
