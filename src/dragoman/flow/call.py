@@ -216,6 +216,18 @@ class Call:
             self._decoded.model, self._decoded.stream = self.model, self.stream
         return self._decoded
 
+    def let_go(self, *, words: bool) -> None:
+        """The answer has begun, so nobody else will be asked; and a stream may last an hour, and requests of agents are large.
+        What the answer's encoder asks for stays: options, tools, instructions. `words`: what was said is not needed either."""
+        if self.kept is not None:
+            return
+        self.inbound.body = b""
+        if self._decoded is not None:
+            if words and not self._decoded.echo:
+                self._decoded.messages = []
+            for tool in self._decoded.tools:
+                tool.schema = tool.schema.copy()  # it is a view of the whole body
+
     def has_attachments(self) -> bool:
         return has_attachments(self.request())
 

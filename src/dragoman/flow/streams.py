@@ -49,8 +49,7 @@ async def relay(call: Call, sent: Sent) -> Outcome:
     answer, upstream = call.answer, sent.upstream
     call.report.first_byte = call.core.clock.now()
     await answer.begin(200, response_headers(sent.head, stream=True))
-    if call.kept is None:
-        call.inbound.body = b""  # nobody will be asked again, and the stream may last an hour
+    call.let_go(words=True)
     aligner, chunk, ready, recent = upstream.framing.aligner(), held, b"", b"\n"
     ended = False
     failure: DragomanError | None = None
@@ -189,6 +188,7 @@ async def translate(call: Call, sent: Sent) -> Outcome:
                 report.first_byte = call.core.clock.now()
                 await answer.begin_stream()
                 answer.failing = lambda error: encoder.feed(Fault(error))
+                call.let_go(words=whole is None)
             if shown and out and not over:
                 await answer.write(b"".join(out))
                 out.clear()
