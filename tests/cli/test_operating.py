@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -76,21 +75,75 @@ def test_a_log_that_cannot_be_written_is_refused_and_the_old_one_goes_on(
         assert not [line for line in gateway.said[before:] if "INFO" in line]
 
 
-@pytest.mark.parametrize("driver", ["native", "asgi"])
-def test_workers_whose_supervisor_is_killed_end(tmp_path: Path, upstream: ThreadedUpstream, driver: str) -> None:
-    (tmp_path / "dragoman.yaml").write_text(json.dumps(settings(upstream, driver=driver, drain=2)))
+@contextlib.contextmanager
+def beginning(folder: Path, config: dict[str, Any], *arguments: str) -> Generator[subprocess.Popen[str]]:
+    """A gateway that may not serve yet."""
+    (folder / "dragoman.yaml").write_text(json.dumps(config))
     process = subprocess.Popen(
-        [sys.executable, "-m", "dragoman", "serve", "--port", "0"],
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=tmp_path, env=environment(),
+        [sys.executable, "-m", "dragoman", "serve", *arguments],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=folder, env=environment(),
     )  # fmt: skip
     assert process.stdout is not None
-    with process.stdout:
-        assert "listens" in process.stdout.readline()
+    try:
+        with process.stdout:
+            yield process
+    finally:
+        process.kill()
+        process.wait(PATIENCE)
+
+
+def line_with(process: subprocess.Popen[str], words: str) -> str:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if words in line:
+            return line
+    pytest.fail(f"it never said {words!r}")
+
+
+@pytest.mark.parametrize("driver", ["native", "asgi"])
+def test_workers_whose_supervisor_is_killed_end(tmp_path: Path, upstream: ThreadedUpstream, driver: str) -> None:
+    with beginning(tmp_path, settings(upstream, driver=driver, drain=2), "--port", "0") as process:
+        line_with(process, "listens")
         workers = children_of(process.pid)
         assert len(workers) == 2
         process.kill()
         process.wait(PATIENCE)
         until(lambda: not any(map(alive, workers)), "the end of the workers")
+
+
+def test_the_model_ends_with_a_gateway_that_is_killed(tmp_path: Path) -> None:
+    with beginning(tmp_path, {"store": False}, "--port", "0") as process:
+        line_with(process, "listens")
+        [model] = children_of(process.pid)
+        process.kill()
+        process.wait(PATIENCE)
+        until(lambda: not alive(model), "the end of the model")
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130), (signal.SIGHUP, 0)])
+def test_a_signal_while_it_starts_is_heeded_and_leaves_nothing_behind(
+    tmp_path: Path, workers: str, number: signal.Signals, code: int
+) -> None:
+    """The port is taken first, and the model takes a while to load."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with beginning(tmp_path, {"store": False}, "--port", str(port), "--workers", workers) as process:
+        until(lambda: reachable(port), "the port")
+        until(lambda: bool(children_of(process.pid)), "the model")
+        children = children_of(process.pid)
+        process.send_signal(number)
+        if number == signal.SIGHUP:
+            line_with(process, "listens")
+            line_with(process, "the configuration was reloaded")
+            process.terminate()
+        assert process.wait(PATIENCE) == code
+        assert not any(map(alive, children))
+
+
+def reachable(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 def alive(pid: int) -> bool:
@@ -128,18 +181,3 @@ def test_it_listens_on_ipv6(tmp_path: Path, upstream: ThreadedUpstream, workers:
     with started(tmp_path, "--host", "[::1]", "--workers", workers, config=settings(upstream)) as gateway:
         assert gateway.url.startswith("http://[::1]:")
         assert status(gateway, "/health", host="::1") == 200
-
-
-def test_the_model_ends_with_a_gateway_that_is_killed(tmp_path: Path) -> None:
-    (tmp_path / "dragoman.yaml").write_text("store: false")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "dragoman", "serve", "--port", "0"],
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=tmp_path, env=environment(),
-    )  # fmt: skip
-    assert process.stdout is not None
-    with process.stdout:
-        assert "listens" in process.stdout.readline()
-        [model] = children_of(process.pid)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait(PATIENCE)
-        until(lambda: not alive(model), "the end of the model")

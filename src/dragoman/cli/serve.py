@@ -19,6 +19,7 @@ from dragoman.config import Config
 from dragoman.io import serving
 from dragoman.io.housekeeping import make_room_for_files, settle
 from dragoman.io.local import LocalModel
+from dragoman.io.process import Starting
 from dragoman.io.reloading import Reread
 from dragoman.io.supervising import SharedLock, Source, lock_file
 from dragoman.io.supervisor import Plan, Supervisor
@@ -46,6 +47,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 
 def run(options: argparse.Namespace) -> int:
+    starting = Starting()
     if (path := config_path(options)) is not None:
         options.config = str(path)  # a reload reads this one: without it, the gateway would lose its keys
     source = read_source(options, _overrides(options))
@@ -55,9 +57,9 @@ def run(options: argparse.Namespace) -> int:
     if config.server.tls is not None:
         server_context(config.server.tls)  # a mistake in it is told before anything is done
     if config.server.workers > 1:
-        return _supervise(options, source, config)
+        return _supervise(options, source, config, starting)
     with _listen(config) as listener, _Logs(config) as written:
-        return _serve(options, config, listener, written)
+        return _serve(options, config, listener, written, starting)
 
 
 class _Logs:
@@ -173,13 +175,14 @@ def _model(config: Config) -> tuple[LocalModel | None, str]:
     return model, why_not
 
 
-def _serve(options: argparse.Namespace, config: Config, listener: socket.socket, written: _Logs) -> int:
+def _serve(options: argparse.Namespace, config: Config, listener: socket.socket, written: _Logs, starting: Starting) -> int:
     model, why_not = _model(config)
 
     async def started() -> None:
         settle()
         if not options.quiet:
             print(_banner(config, model, listener, why_not), flush=True)
+        starting.over()
 
     reread = Reread(lambda: _reread(options)[1], lambda config: _model(config)[0], written.change)
     return _exit_code(serving.serve(config, listener, started, model=model, reread=reread))
@@ -194,7 +197,7 @@ def _exit_code(told: signal.Signals) -> int:
     return 128 + told if told == signal.SIGINT else 0
 
 
-def _supervise(options: argparse.Namespace, source: Source, config: Config) -> int:
+def _supervise(options: argparse.Namespace, source: Source, config: Config, starting: Starting) -> int:
     if sys.platform == "win32":
         raise Failure("several workers cannot share a port on Windows; start one gateway for each port (server.workers: 1)")
     ports = _listen_often(config)
@@ -209,6 +212,7 @@ def _supervise(options: argparse.Namespace, source: Source, config: Config) -> i
         def ready() -> None:
             if not options.quiet:
                 print(_banner(config, model, ports[1], why_not), flush=True)
+            starting.over()
 
         def one_more() -> socket.socket:
             return _bound(config.server.host, ports[1].getsockname()[1], shared=True, listens=False)

@@ -172,8 +172,13 @@ class LocalModel:
         reader = threading.Thread(target=_collect, args=(process.stderr, log), daemon=True)
         alarm.start()
         reader.start()
-        said = self._converse(process)
-        alarm.cancel()
+        try:
+            said = self._converse(process)
+        except BaseException:  # Ctrl-C, for instance
+            self.stop()
+            raise
+        finally:
+            alarm.cancel()  # a thread that is waited for when the interpreter ends
         with self._turn:
             stopped = self._process is not process
             if not stopped:

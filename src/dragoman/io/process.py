@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 from pathlib import Path
+from types import FrameType
 
 _PAGE = os.sysconf("SC_PAGE_SIZE") if sys.platform != "win32" else 4096
 
@@ -24,6 +26,32 @@ def end_within(seconds: float, code: int) -> None:
     alarm = threading.Timer(seconds, os._exit, (code,))
     alarm.daemon = True
     alarm.start()
+
+
+class Starting:
+    """Signals of a process that does not serve yet: left to themselves, each would kill it and leave its work lying about. To
+    be made in the main thread. Whoever serves sets handlers of its own."""
+
+    def __init__(self) -> None:
+        self._hung_up = False
+        self._terminal = Terminal()
+        signal.signal(signal.SIGTERM, self._end)
+        if sys.platform != "win32":
+            signal.signal(signal.SIGHUP, self._hang_up)
+
+    def over(self) -> None:
+        """It serves: a reload that was asked for meanwhile begins now."""
+        if sys.platform != "win32" and self._hung_up:
+            self._hung_up = False
+            os.kill(os.getpid(), signal.SIGHUP)
+
+    def _end(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002  the signature of a signal's handler
+        raise SystemExit(0)
+
+    def _hang_up(self, number: int, frame: FrameType | None) -> None:
+        if self._terminal.is_gone():
+            self._end(number, frame)
+        self._hung_up = True
 
 
 class Terminal:
