@@ -11,16 +11,15 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from typing import Any, assert_never, cast
+from typing import Any, cast
 
 import msgspec
 
-from dragoman.dialects import freetext
 from dragoman.dialects.base import Target
+from dragoman.dialects.blocks import NO_TEXT, BlocksEncoding
 from dragoman.dialects.converse.decode_content import is_markable
 from dragoman.dialects.converse.formats import AUDIO, document_format, image_format
 from dragoman.dialects.converse.names import DocumentNames, legal_id
-from dragoman.dialects.foreign import readable
 from dragoman.ir.losses import Ledger
 from dragoman.ir.request import (
     Audio,
@@ -31,33 +30,26 @@ from dragoman.ir.request import (
     Node,
     Part,
     Reasoning,
-    Refusal,
     Request,
     Text,
     Tool,
     ToolCall,
     ToolResult,
-    Unknown,
 )
-from dragoman.wire.partial import arguments_object, mended_object
 
 Block = dict[str, Any]
 
 MOST_MARKS = 4
-_NO_TEXT = "(no text)"
 _NO_RESULT = "(no result)"
 
 
-class MessagesEncoding:
-    """The messages of one request on their way out. `system` are those texts that stood between turns."""
+class MessagesEncoding(BlocksEncoding):
+    api = "Converse"
+    dialect = "converse"
 
     def __init__(self, request: Request, target: Target, ledger: Ledger) -> None:
-        self.request = request
-        self.target = target
-        self.ledger = ledger
-        self.native = request.dialect == "converse"
+        super().__init__(request, target, ledger)
         self.names = DocumentNames()
-        self.system: list[Text] = []
         self.marked = _latest_marks(request) if target.profile.cache_points else set[int]()
 
     def messages(self) -> list[Block]:
@@ -79,7 +71,7 @@ class MessagesEncoding:
                         self.ledger.add(message.at, None, "an empty assistant turn is left out", "info")
                     elif last and "text" in blocks[-1]:
                         # What the answer is to begin with must not end in white space.
-                        blocks[-1]["text"] = blocks[-1]["text"].rstrip() or _NO_TEXT
+                        blocks[-1]["text"] = blocks[-1]["text"].rstrip() or NO_TEXT
                     self.turn(out, "assistant", blocks)
         if not out or out[0]["role"] != "user":
             out.insert(0, self.opening())
@@ -97,28 +89,19 @@ class MessagesEncoding:
         blocks = self.blocks(message.parts)
         if not blocks:
             self.ledger.add(message.at, "content", "an empty turn is told as (no text)", "info")
-            return [{"text": _NO_TEXT}]
+            return [self.said(NO_TEXT)]
         if any("document" in block for block in blocks) and not any("text" in block for block in blocks):
             self.ledger.add(message.at, None, "a document is sent with a text beside it: (no text)", "info")
-            blocks.append({"text": _NO_TEXT})
+            blocks.append(self.said(NO_TEXT))
         return _results_first(blocks)
-
-    def opening(self) -> Block:
-        """Converse wants a user's word first. Instructions alone become that word."""
-        if self.request.messages or not self.request.system:
-            at = self.request.path_of("messages")
-            self.ledger.add(at, None, "a user turn was put before the first assistant turn", "degraded")
-            return {"role": "user", "content": [{"text": _NO_TEXT}]}
-        self.ledger.add(self.request.system[-1].at, None, "instructions alone are sent as the user's turn", "degraded")
-        return {"role": "user", "content": self.text(self.request.system.pop()) or [{"text": _NO_TEXT}]}
 
     def system_turn(self, message: Message, out: list[Block], *, fits: bool) -> None:
         texts = [part for part in message.parts if isinstance(part, Text) and part.text.strip()]
         rest = [part for part in message.parts if not isinstance(part, Text)]
-        inline = self.target.profile.inline_system and fits and bool(out) and out[-1]["role"] == "user"
+        inline = self.profile.inline_system and fits and bool(out) and out[-1]["role"] == "user"
         if self.native or (inline and texts):
-            blocks = self.blocks(message.parts if self.native else list[Part](texts))
-            out.append({"role": "system", "content": blocks or [{"text": _NO_TEXT}]})
+            blocks = self.blocks(message.parts if self.native else texts)
+            out.append({"role": "system", "content": blocks or [self.said(NO_TEXT)]})
             for part in () if self.native else rest:
                 self.ledger.add(part.at, None, "instructions hold only text", "lost")
             return
@@ -173,66 +156,16 @@ class MessagesEncoding:
 
     # ------------------------------------------------------------ parts
 
-    def blocks(self, parts: list[Part]) -> list[Block]:
-        blocks: list[Block] = []
-        for part in parts:
-            blocks.extend(self.part(part))
-        return blocks
-
-    def spoken(self, parts: list[Part]) -> list[Block]:
-        """What an assistant said: images and documents are taken from the user alone."""
-        blocks: list[Block] = []
-        for part in parts:
-            if isinstance(part, Image | Document):
-                kind = type(part).__name__.lower()
-                blocks += self.omitted(part, kind, f"an assistant's turn holds no {kind} here")
-            else:
-                blocks += self.part(part)
-        return blocks
-
-    def part(self, part: Part) -> list[Block]:
-        match part:
-            case Text():
-                return self.text(part)
-            case Refusal():
-                self.node(part)
-                return [{"text": part.text}] if part.text.strip() else []
-            case Reasoning():
-                return self.reasoning(part)
-            case Image():
-                return self.image(part)
-            case Document():
-                return self.document(part)
-            case Audio():
-                return self.audio(part)
-            case ToolCall():
-                return self.call(part)
-            case ToolResult():
-                return self.result(part)
-            case Unknown():
-                if part.dialect == "converse":
-                    return [part.native]
-                if text := readable(part.native):
-                    self.ledger.add(part.at, None, "told as its text", "degraded")
-                    return [{"text": text}]
-                kind = str(part.native.get("type", "part"))
-                return self.omitted(part, kind, f"Converse has no {kind}")
-            case _:
-                assert_never(part)
+    def said(self, text: str) -> Block:
+        return {"text": text}
 
     def text(self, part: Text) -> list[Block]:
-        if not part.text.strip():
-            if part.cache is not None:
-                self.ledger.add(part.cache.spot(part.at), None, "an empty text cannot be marked", "info")
-            self.node(part)
-            return []
         if self.native and "guardContent" in part.extras:
             return self.dressed({"guardContent": part.extras["guardContent"]}, part, part.cache, {})
         if part.citations and self.native:
             cited: Block = {"content": [{"text": part.text}], "citations": [one.native for one in part.citations]}
             return self.dressed({"citationsContent": cited}, part, part.cache, cited)
-        for citation in part.citations:
-            self.ledger.add(citation.at, None, "citations of earlier answers are not replayed", "info")
+        self.replayed_not(part)
         block: Block = {"text": part.text}
         return self.dressed(block, part, part.cache, block)
 
@@ -302,14 +235,7 @@ class MessagesEncoding:
         return self.dressed({"audio": native}, part, None, native)
 
     def call(self, part: ToolCall) -> list[Block]:
-        if part.kind == "custom":
-            arguments: object = freetext.wrapped(part.arguments)
-        else:
-            arguments = arguments_object(part.arguments)
-            if arguments is None:
-                arguments = mended_object(part.arguments)
-                self.ledger.add(part.at, None, "arguments that are no JSON object are sent as far as they are", "degraded")
-        native: Block = {"toolUseId": self.call_id(part.id, part), "name": part.name, "input": arguments}
+        native: Block = {"toolUseId": self.call_id(part.id, part), "name": part.name, "input": self.input_of(part)}
         return self.dressed({"toolUse": native}, part, part.cache, native)
 
     def call_id(self, given: str, part: Node) -> str:
@@ -344,11 +270,6 @@ class MessagesEncoding:
         if isinstance(cache, CacheMark):
             self.ledger.add(cache.spot(part.at), None, "no cache point can stand within a result", "info")
 
-    def omitted(self, part: Node, kind: str, why: str) -> list[Block]:
-        """Content that cannot be said leaves a word behind, so that the model knows of it and no turn is empty."""
-        self.ledger.add(part.at, None, why, "lost")
-        return [{"text": f"[{kind} omitted]"}]
-
     # ------------------------------------------------------------ what stands beside
 
     def dressed(self, block: Block, part: Node, cache: CacheMark | None, inner: Block) -> list[Block]:
@@ -366,10 +287,6 @@ class MessagesEncoding:
         why = f"only the last {MOST_MARKS} marks are taken" if self.marked else "this model takes no cache points"
         self.ledger.add(cache.spot(part.at), None, why, "info")
         return [block]
-
-    def node(self, part: Node) -> None:
-        if part.extras and not self.native:
-            self.ledger.extras(part)
 
 
 def cache_point(cache: CacheMark) -> Block:

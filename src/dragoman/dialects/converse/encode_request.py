@@ -12,6 +12,7 @@ import msgspec
 
 from dragoman.dialects import freetext
 from dragoman.dialects.base import Target
+from dragoman.dialects.blocks import object_schema
 from dragoman.dialects.converse.encode_messages import MessagesEncoding, tool_point
 from dragoman.dialects.converse.names import legal_metadata
 from dragoman.dialects.enforced import enforced, report, strict_tool
@@ -50,7 +51,7 @@ class _Encoding:
     def body(self) -> Block:
         request, conversation = self.request, self.conversation
         messages = conversation.messages()
-        system = [block for part in [*request.system, *conversation.system] for block in conversation.text(part)]
+        system = conversation.blocks(conversation.system)
         body: Block = {}
         if system:
             body["system"] = system
@@ -110,7 +111,7 @@ class _Encoding:
         description = freetext.described(tool, self.ledger) if tool.kind == "custom" else tool.description
         if description and description.strip():
             spec["description"] = description
-        spec["inputSchema"] = {"json": freetext.SCHEMA if tool.kind == "custom" else _object_schema(tool.schema)}
+        spec["inputSchema"] = {"json": freetext.SCHEMA if tool.kind == "custom" else object_schema(tool.schema)}
         if tool.strict is not None:
             if self.native:
                 spec["strict"] = tool.strict
@@ -382,18 +383,6 @@ class _Encoding:
             self.ledger.add(at, None, "no further cache point is taken", "info")
             return
         content.append({"cachePoint": {"type": "default"} if mark.ttl is None else {"type": "default", "ttl": mark.ttl}})
-
-
-def _object_schema(schema: msgspec.Raw) -> msgspec.Raw | Block:
-    """An empty or missing schema means an object without members; models refuse one that does not say `object`."""
-    text = bytes(schema)
-    try:
-        found = msgspec.json.decode(text, type=dict[str, msgspec.Raw]) if text and text != b"null" else {}
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return schema  # what is wrong with it is for the provider to say
-    if "type" in found:
-        return schema
-    return {"type": "object", "properties": {}, **found}
 
 
 def _is_result(block: Block) -> bool:

@@ -12,14 +12,14 @@ from __future__ import annotations
 
 from base64 import b64decode
 from binascii import Error as Base64Error
-from typing import Any, assert_never
+from typing import Any
 
 import msgspec
 
 from dragoman.dialects import freetext
 from dragoman.dialects.base import Target
+from dragoman.dialects.blocks import NO_TEXT, BlocksEncoding, object_schema
 from dragoman.dialects.enforced import enforced, report, strict_tool
-from dragoman.dialects.foreign import readable
 from dragoman.dialects.thinking import (
     adaptive_effort,
     answers_unthought_call,
@@ -39,22 +39,17 @@ from dragoman.ir.request import (
     Image,
     Message,
     Node,
-    Part,
     Reasoning,
     ReasoningAsk,
-    Refusal,
     Request,
     Text,
     Tool,
     ToolCall,
     ToolResult,
-    Unknown,
 )
-from dragoman.wire.partial import arguments_object, mended_object
 
 Block = dict[str, Any]
 
-_NO_TEXT = "(no text)"
 _MOST_MARKS = 4
 
 
@@ -62,23 +57,19 @@ def encode_request(request: Request, target: Target, ledger: Ledger) -> bytes:
     return msgspec.json.encode(_Encoding(request, target, ledger).body())
 
 
-class _Encoding:
-    """One request on its way out."""
+class _Encoding(BlocksEncoding):
+    api = "Messages"
+    dialect = "messages"
 
     def __init__(self, request: Request, target: Target, ledger: Ledger) -> None:
-        self.request = request
-        self.target = target
-        self.profile = target.profile
-        self.ledger = ledger
-        self.native = request.dialect == "messages"
-        self.moved_system: list[Text] = []
+        super().__init__(request, target, ledger)
         self.marks: list[tuple[Block, Node, CacheMark]] = []
 
     def body(self) -> Block:
         request, ledger = self.request, self.ledger
         messages = self.messages()
         in_messages = len(self.marks)
-        system = [self.text(part) for part in [*request.system, *self.moved_system] if part.text.strip()]
+        system = self.blocks(self.system)
         in_system = len(self.marks)
         body: Block = {"model": self.target.model, "max_tokens": self.limit()}
         if system:
@@ -144,14 +135,14 @@ class _Encoding:
                         results = []
                         if not others:
                             continue
-                    out.append({"role": "user", "content": [*results, *others] or [{"type": "text", "text": _NO_TEXT}]})
+                    out.append({"role": "user", "content": [*results, *others] or [self.said(NO_TEXT)]})
                     if not blocks:
                         self.ledger.add(message.at, "content", "an empty turn is told as (no text)", "info")
                 case "assistant":
                     blocks = self.blocks(message.parts) if self.native else self.spoken(message.parts)
                     if number == last and blocks and blocks[-1]["type"] == "text":
                         # A prefill must not end in white space.
-                        blocks[-1]["text"] = blocks[-1]["text"].rstrip() or _NO_TEXT
+                        blocks[-1]["text"] = blocks[-1]["text"].rstrip() or NO_TEXT
                     if blocks:
                         out.append({"role": "assistant", "content": blocks})
                     else:
@@ -160,85 +151,28 @@ class _Encoding:
             out.insert(0, self.opening())
         return out
 
-    def opening(self) -> Block:
-        """Messages wants a user's word first. Instructions alone become that word."""
-        if self.request.messages or not self.request.system:
-            self.ledger.add(
-                self.request.path_of("messages"), None, "a user turn was put before the first assistant turn", "degraded"
-            )
-            return {"role": "user", "content": [{"type": "text", "text": _NO_TEXT}]}
-        self.ledger.add(self.request.system[-1].at, None, "instructions alone are sent as the user's turn", "degraded")
-        return {"role": "user", "content": [self.text(self.request.system.pop())]}
-
     def system_turn(self, message: Message, out: list[Block], *, fits: bool) -> None:
         texts = [part for part in message.parts if isinstance(part, Text) and part.text.strip()]
         for part in message.parts:
             if not isinstance(part, Text):
                 self.ledger.add(part.at, None, "instructions hold only text", "lost")
         if texts and (self.native or (self.profile.inline_system and fits)):
-            out.append(
-                {"role": "system", "content": [self.text(part) for part in texts] or [{"type": "text", "text": _NO_TEXT}]}
-            )
+            out.append({"role": "system", "content": self.blocks(texts)})
             return
-        self.moved_system.extend(texts)
+        self.system += texts
         self.ledger.add(message.at, None, "moved to the end of the instructions before the conversation", "degraded")
 
-    def blocks(self, parts: list[Part]) -> list[Block]:
-        blocks: list[Block] = []
-        for part in parts:
-            blocks.extend(self.part(part))
-        return blocks
+    def said(self, text: str) -> Block:
+        return {"type": "text", "text": text}
 
-    def spoken(self, parts: list[Part]) -> list[Block]:
-        """What an assistant said: the API takes neither images nor documents in its turns."""
-        blocks: list[Block] = []
-        for part in parts:
-            if isinstance(part, Image | Document):
-                kind = type(part).__name__.lower()
-                blocks += self.omitted(part, kind, f"an assistant's turn holds no {kind} here")
-            else:
-                blocks += self.part(part)
-        return blocks
-
-    def part(self, part: Part) -> list[Block]:
-        match part:
-            case Text():
-                return [self.text(part)] if part.text.strip() else []
-            case Refusal():
-                self.node(part)
-                return [{"type": "text", "text": part.text}] if part.text.strip() else []
-            case Reasoning():
-                return self.reasoning(part)
-            case Image():
-                return self.image(part)
-            case Document():
-                return self.document(part)
-            case Audio():
-                return self.omitted(part, "audio", "Messages takes no audio")
-            case ToolCall():
-                return [self.call(part)]
-            case ToolResult():
-                return [self.result(part)]
-            case Unknown():
-                if part.dialect == "messages":
-                    return [part.native]
-                if text := readable(part.native):
-                    self.ledger.add(part.at, None, "told as its text", "degraded")
-                    return [{"type": "text", "text": text}]
-                kind = str(part.native.get("type", "part"))
-                return self.omitted(part, kind, f"Messages has no {kind}")
-            case _:
-                assert_never(part)
-
-    def text(self, part: Text) -> Block:
+    def text(self, part: Text) -> list[Block]:
         block: Block = {"type": "text", "text": part.text}
         if part.citations:
             if self.native:
                 block["citations"] = [citation.native for citation in part.citations]
             else:
-                for citation in part.citations:
-                    self.ledger.add(citation.at, None, "citations of earlier answers are not replayed", "info")
-        return self.finish(block, part, part.cache)
+                self.replayed_not(part)
+        return [self.finish(block, part, part.cache)]
 
     def reasoning(self, part: Reasoning) -> list[Block]:
         seal = part.seal
@@ -296,19 +230,14 @@ class _Encoding:
             return {"type": "text", "media_type": "text/plain", "data": text}
         return None
 
-    def call(self, part: ToolCall) -> Block:
-        if part.kind == "custom":
-            arguments = freetext.wrapped(part.arguments)
-        else:
-            found = arguments_object(part.arguments)
-            if found is None:
-                found = mended_object(part.arguments)
-                self.ledger.add(part.at, None, "arguments that are no JSON object are sent as far as they are", "degraded")
-            arguments = found
-        block: Block = {"type": "tool_use", "id": carrier.safe_id(part.id), "name": part.name, "input": arguments}
-        return self.finish(block, part, part.cache)
+    def audio(self, part: Audio) -> list[Block]:
+        return self.omitted(part, "audio", "Messages takes no audio")
 
-    def result(self, part: ToolResult) -> Block:
+    def call(self, part: ToolCall) -> list[Block]:
+        block: Block = {"type": "tool_use", "id": carrier.safe_id(part.id), "name": part.name, "input": self.input_of(part)}
+        return [self.finish(block, part, part.cache)]
+
+    def result(self, part: ToolResult) -> list[Block]:
         block: Block = {"type": "tool_result", "tool_use_id": carrier.safe_id(part.call_id)}
         blocks = self.blocks(part.parts)
         if len(blocks) == 1 and blocks[0].keys() == {"type", "text"} and not self.native:
@@ -319,12 +248,7 @@ class _Encoding:
             block["is_error"] = True
         if part.name is not None:
             self.ledger.add(part.at, "name", "a result is known by its call's id alone", "info")
-        return self.finish(block, part, part.cache)
-
-    def omitted(self, part: Node, kind: str, why: str) -> list[Block]:
-        """Content that cannot be said leaves a word behind, so that the model knows of it and no turn is empty."""
-        self.ledger.add(part.at, None, why, "lost")
-        return [{"type": "text", "text": f"[{kind} omitted]"}]
+        return [self.finish(block, part, part.cache)]
 
     def finish(self, block: Block, part: Node, cache: CacheMark | None) -> Block:
         if cache is not None:
@@ -338,10 +262,6 @@ class _Encoding:
             else:
                 self.ledger.extras(part)
         return block
-
-    def node(self, part: Node) -> None:
-        if part.extras and not self.native:
-            self.ledger.extras(part)
 
     # ------------------------------------------------------------ tools
 
@@ -368,7 +288,7 @@ class _Encoding:
         description = freetext.described(tool, self.ledger) if tool.kind == "custom" else tool.description
         if description is not None:
             block["description"] = description
-        block["input_schema"] = freetext.SCHEMA if tool.kind == "custom" else _object_schema(tool.schema)
+        block["input_schema"] = freetext.SCHEMA if tool.kind == "custom" else object_schema(tool.schema)
         if tool.strict is not None and (self.native or not tool.strict or strict_tool(tool, self.ledger)):
             block["strict"] = tool.strict
         return self.finish(block, tool, tool.cache)
@@ -568,18 +488,6 @@ class _Encoding:
             ledger.add(request.path_of("logprobs"), None, "Messages has no log probabilities", "lost")
         if request.top_logprobs is not None:
             ledger.add(request.path_of("top_logprobs"), None, "Messages has no log probabilities", "lost")
-
-
-def _object_schema(schema: msgspec.Raw) -> msgspec.Raw | Block:
-    """Messages insists on `type: object`; an empty or missing schema means an object without members."""
-    text = bytes(schema)
-    if b'"type"' in text:
-        return schema
-    try:
-        found = msgspec.json.decode(text, type=dict[str, msgspec.Raw]) if text and text != b"null" else {}
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return schema  # what is wrong with it is for the provider to say
-    return {"type": "object", "properties": {}, **found}
 
 
 def _mark(cache: CacheMark) -> Block:
