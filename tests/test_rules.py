@@ -108,6 +108,7 @@ def test_no_dialect_knows_another() -> None:
                 "freetext",
                 "lenient",
                 "openai_completions",
+                "memory",
                 "openai_embeddings",
                 "openai_errors",
                 "openai_models",

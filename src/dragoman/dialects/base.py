@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from dragoman.dialects.memory import Memory
 from dragoman.dialects.sealing import Sealing
 from dragoman.errors import DragomanError, UpstreamError
 from dragoman.ir.embedding import Embedded, Embedding
@@ -208,12 +209,16 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     request, `renamed` is a body for another model, `address(url, model, stream)` where to ask a provider. `counting` is how
     tokens are counted, where the API can.
 
+    `decode_again(body, memory)` is `decode_request` with what earlier requests of the same caller have left behind, where a
+    dialect has that.
+
     `apart(body)` takes a request apart that asks for several answers to several questions, which other APIs have no word
     for: a body for each, and what puts their answers together; None for any other request."""
 
     name: str
     path: str
     decode_request: Callable[[bytes], Request]
+    decode_again: Callable[[bytes, Memory], Request] | None = None
     encode_request: Callable[[Request, Target, Ledger], bytes]
     decode_response: Callable[[bytes, str], Response]
     encode_response: Callable[[Response, Reply], bytes]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import msgspec
 
 from dragoman.dialects.base import Dialect, Reply, asked_in_body
+from dragoman.dialects.memory import Memories, Memory
 from dragoman.errors import DragomanError, MalformedBody, UpstreamError, UpstreamGarbled, UpstreamRefused, UpstreamTimeout
 from dragoman.flow.answer import Answer
 from dragoman.flow.attachments import Attachments, Fetcher, Reader
@@ -67,7 +68,7 @@ class Report(msgspec.Struct, kw_only=True):
 class Core(msgspec.Struct, kw_only=True):
     """What the pipeline is given. `route` raises `UnknownModel`; `new_id` gives 24 random letters and digits;
     `ping_every` is in seconds. `fetcher` None: nothing is fetched that a request links to; `reader` None: no PDF is read.
-    `continuity` None: nobody looks after what is sealed but the carriers."""
+    `continuity` None: nobody looks after what is sealed but the carriers. `memories` None: each body is read anew."""
 
     transport: Transport
     dialects: Mapping[str, Dialect]
@@ -79,6 +80,7 @@ class Core(msgspec.Struct, kw_only=True):
     fetcher: Fetcher | None = None
     reader: Reader | None = None
     continuity: Continuity | None = None
+    memories: Memories | None = None
 
 
 class Kept(Protocol):
@@ -123,6 +125,8 @@ class Regular(msgspec.Struct):
     translated: bool = False
     """The last request with this head was."""
     ways: dict[tuple[int, str, bool, bool, bool], tuple[Endpoint, str, RawHeaders, bool]] = {}
+    memory: Memory | None = None
+    """Of this caller, once it has been asked for."""
 
 
 class Call:
@@ -187,10 +191,24 @@ class Call:
     def _read(self) -> Peek | None:
         """The same of a body that will be needed in the hub, as far as can be told beforehand: one pass over it is enough."""
         try:
-            self._decoded = self.dialect.decode_request(self.inbound.body)
+            self._decoded = self._read_body()
         except MalformedBody:
             return None  # who looks at less of it may find less wrong
         return Peek(self._decoded.model, self._decoded.stream)
+
+    def _read_body(self) -> Request:
+        dialect, memories = self.dialect, self.core.memories
+        if dialect.decode_again is None or memories is None:
+            return dialect.decode_request(self.inbound.body)
+        regular, caller, now = self.regular, self.report.caller, self.report.started
+        memories.look(now)
+        memory = regular.memory if regular is not None else None
+        if memory is None:
+            memory = memories.of((caller.name, caller.fingerprint))
+            if regular is not None:
+                regular.memory = memory
+        memory.used = now
+        return dialect.decode_again(self.inbound.body, memory)
 
     def route(self) -> Route:
         """Where the body wants to go. Raises `MalformedBody` and `UnknownModel`."""
@@ -211,7 +229,7 @@ class Call:
     def request(self) -> Request:
         """The body in the hub, decoded once however many targets are tried."""
         if self._decoded is None:
-            self._decoded = self.dialect.decode_request(self.inbound.body)
+            self._decoded = self._read_body()
             # Where they stand in the path, the body does not tell.
             self._decoded.model, self._decoded.stream = self.model, self.stream
         return self._decoded

@@ -17,6 +17,7 @@ from dragoman import logs
 from dragoman.config import Config, Documents, Fetch, ProviderConfig, TargetConfig
 from dragoman.dialects import EVERY
 from dragoman.dialects.base import ModelCard
+from dragoman.dialects.memory import Memories
 from dragoman.flow.access import KeyRing
 from dragoman.flow.call import Core, Report
 from dragoman.flow.continuity import Continuity
@@ -73,6 +74,7 @@ class Engine:
             fetcher=self.fetcher,
             reader=_reader(config.documents),
             continuity=Continuity(self._witness(), vault_of(config.vault, self.store, self.clock)),
+            memories=Memories(new_id()),
         )
         self.workshop = TaskWorkshop()
         self.stored = Stored(core, self.store, config.store.ttl, self.workshop)

@@ -6,6 +6,7 @@ Source: the types of the `anthropic` package (2.x) and https://platform.claude.c
 from __future__ import annotations
 
 from dragoman.dialects.base import Dialect, Forms
+from dragoman.dialects.messages.again import decode_again
 from dragoman.dialects.messages.counting import COUNTING
 from dragoman.dialects.messages.decode_request import decode_request
 from dragoman.dialects.messages.encode_request import encode_request
@@ -21,6 +22,7 @@ MESSAGES = Dialect(
     name="messages",
     path="/v1/messages",
     decode_request=decode_request,
+    decode_again=decode_again,
     encode_request=encode_request,
     decode_response=decode_response,
     encode_response=encode_response,

@@ -54,10 +54,11 @@ _PATHS: dict[str, Path] = {
 
 def decode_request(body: bytes) -> Request:
     read = plain.read(body)
-    return _of_plain(read) if read is not None else with_every_question(body)
+    return of_plain(read) if read is not None else with_every_question(body)
 
 
-def _of_plain(read: plain.Plain) -> Request:
+def of_plain(read: plain.Plain, before: int = 0) -> Request:
+    """`before`: how many messages stand in the body before these."""
     metadata = read.metadata
     request = Request(
         model=read.model,
@@ -65,7 +66,7 @@ def _of_plain(read: plain.Plain) -> Request:
         stream=read.stream or False,
         include_usage=True,
         system=plain.system_of(read) if read.system else [],
-        messages=plain.messages_of(read.messages),
+        messages=plain.messages_of(read.messages, before),
         tools=plain.tools_of(read.tools) if read.tools else [],
         sampling=Sampling(temperature=read.temperature, top_p=read.top_p, top_k=read.top_k),
         max_tokens=read.max_tokens,

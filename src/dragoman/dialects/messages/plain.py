@@ -131,11 +131,11 @@ def system_of(plain: Plain) -> list[Text]:
     return _texts(plain.system, at)
 
 
-def messages_of(natives: list[_Message]) -> list[Message]:
-    """Calls have the ids that came; what rode in them is still there."""
+def messages_of(natives: list[_Message], before: int) -> list[Message]:
+    """Calls have the ids that came; what rode in them is still there. `before`: how many messages stand before these."""
     root: Path = (None, "messages")
     messages: list[Message] = []
-    for index, message in enumerate(natives):
+    for index, message in enumerate(natives, before):
         at: Path = (root, index)
         content: Path = (at, "content")
         said = message.content
