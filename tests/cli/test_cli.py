@@ -186,6 +186,25 @@ def test_doctor_asks_the_providers_when_told_to(tmp_path: Path) -> None:
         assert "openai: answers 401" in dragoman("doctor", "--online", cwd=tmp_path, env=env).stdout
 
 
+def test_a_gateway_serves_on_when_nobody_reads_what_it_prints(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "dragoman", "serve", "--no-local", "--port", str(port)]
+    env = environment({"OPENAI_API_KEY": "sk-0123456789abcdef0123"})
+    reader, writer = os.pipe()
+    os.close(reader)
+    with subprocess.Popen(command, stdout=writer, stderr=subprocess.PIPE, cwd=tmp_path, env=env) as process:
+        os.close(writer)
+        try:
+            with httpx.Client(transport=httpx.HTTPTransport(retries=8)) as client:
+                assert client.get(f"http://127.0.0.1:{port}/health").status_code == 200
+        finally:
+            process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0
+    assert b"BrokenPipe" not in said
+
+
 def test_chat_answers_one_question_and_a_pipe(tmp_path: Path) -> None:
     asked = dragoman("chat", "--model", "local", "--max-tokens", "8", "What is 2+2?", cwd=tmp_path)
     assert asked.returncode == 0

@@ -181,11 +181,21 @@ def _serve(options: argparse.Namespace, config: Config, listener: socket.socket,
     async def started() -> None:
         settle()
         if not options.quiet:
-            print(_banner(config, model, listener, why_not), flush=True)
+            _show(_banner(config, model, listener, why_not))
         starting.over()
 
     reread = Reread(lambda: _reread(options)[1], lambda config: _model(config)[0], written.change)
     return _exit_code(serving.serve(config, listener, started, model=model, reread=reread))
+
+
+def _show(text: str) -> None:
+    """That nobody reads it (`dragoman serve | head`) is no reason not to serve."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())  # what is still in the buffer goes there at the end
+        os.close(nowhere)
 
 
 def _banner(config: Config, model: LocalModel | None, listener: socket.socket, why_not: str) -> str:
@@ -211,7 +221,7 @@ def _supervise(options: argparse.Namespace, source: Source, config: Config, star
 
         def ready() -> None:
             if not options.quiet:
-                print(_banner(config, model, ports[1], why_not), flush=True)
+                _show(_banner(config, model, ports[1], why_not))
             starting.over()
 
         def one_more() -> socket.socket:
