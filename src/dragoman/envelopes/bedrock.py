@@ -30,7 +30,7 @@ from dragoman.envelopes.base import Envelope, message
 from dragoman.errors import MalformedBody
 from dragoman.wire.body import fields_of
 from dragoman.wire.eventstream import MEDIA_TYPE, write_event, write_exception
-from dragoman.wire.http import Clock, Inbound, Outbound, RawHeaders
+from dragoman.wire.http import Clock, Inbound, Outbound, RawHeaders, Tap
 from dragoman.wire.sse import Frame, SseParser
 
 Object = dict[str, Any]
@@ -131,12 +131,12 @@ def _counted(body: bytes) -> bytes:
 # ---------------------------------------------------------------- out
 
 
-class BedrockOut:
+class BedrockOut(Tap):
     """An `Outbound` for the answer in its own dialect. An answer in one piece waits for its end, as its headers tell what was
     counted; a stream is wrapped event by event."""
 
     def __init__(self, out: Outbound, clock: Clock, mode: Mode) -> None:
-        self._out = out
+        super().__init__(out)
         self._clock = clock
         self._mode = mode
         self._begun = clock.now()
@@ -172,12 +172,6 @@ class BedrockOut:
         status, headers, body = self._refused(body) if self._status >= 400 else self._whole(body)
         await self._out.start(status, [*self._headers, *headers, (b"content-length", b"%d" % len(body))])
         await self._out.finish(body)
-
-    def bound(self, seconds: float) -> None:
-        self._out.bound(seconds)
-
-    def abort(self) -> None:
-        self._out.abort()
 
     def _whole(self, body: bytes) -> tuple[int, RawHeaders, bytes]:
         answer = read_object(body)

@@ -15,7 +15,7 @@ from dragoman.flow.envelope import Caller, brings_own
 from dragoman.route.target import PassThrough
 from dragoman.stored.recorder import LARGEST
 from dragoman.stored.shelf import Shelf, no_conversation, no_item, not_found
-from dragoman.wire.http import Inbound, Outbound
+from dragoman.wire.http import Inbound, Outbound, Tap
 from dragoman.wire.sse import SseParser
 
 _STATE = re.compile(r"/(responses|conversations)(?:/|$)", re.IGNORECASE)
@@ -58,23 +58,17 @@ def _nothing(own_id: str, *, conversation: bool, inner: bool) -> RequestError:
     return not_found(own_id) if inner else no_item(own_id)
 
 
-class Reader:
+class Reader(Tap):
     """An `Outbound` that reads along which ids an answer gives. They are noted before its end is told."""
 
     def __init__(self, out: Outbound, note: Note) -> None:
-        self._out = out
+        super().__init__(out)
         self._note = note
         self._pieces: list[bytes] | None = None
         self._parser: SseParser | None = None
         self._held = b""
         self._size = 0
         self._told: set[str] = set()
-
-    def bound(self, seconds: float) -> None:
-        self._out.bound(seconds)
-
-    def abort(self) -> None:
-        self._out.abort()
 
     async def start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         said = list(headers)

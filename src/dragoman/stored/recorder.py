@@ -10,7 +10,7 @@ from dragoman.errors import DragomanError
 from dragoman.flow.call import Call
 from dragoman.stored.keeping import Keeping
 from dragoman.stored.workshop import Running, Workshop
-from dragoman.wire.http import Outbound, RawHeaders
+from dragoman.wire.http import Outbound, RawHeaders, Tap
 from dragoman.wire.sse import Frame, SseParser, one_by_one
 
 LARGEST = 512 * 1024 * 1024
@@ -18,12 +18,12 @@ LARGEST = 512 * 1024 * 1024
 _EVENT_ENDS = (b"\n\n", b"\r\n\r\n")
 
 
-class Recorder:
+class Recorder(Tap):
     """Where the answer is kept there, only its id is looked for, and written down while the stream goes on. Where it is kept
     here and cannot be, and the caller counts on it, it is told so in place of the answer's end."""
 
     def __init__(self, out: Outbound, call: Call, keeping: Keeping, shop: Workshop) -> None:
-        self._out = out
+        super().__init__(out)
         self._call = call
         self._keeping = keeping
         self._shop = shop
@@ -32,12 +32,6 @@ class Recorder:
         self._named = False
         self._writing: list[Running] = []
         self._over = False
-
-    def bound(self, seconds: float) -> None:
-        self._out.bound(seconds)
-
-    def abort(self) -> None:
-        self._out.abort()
 
     async def start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         said = list(headers)

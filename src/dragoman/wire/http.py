@@ -156,3 +156,16 @@ class Outbound(Protocol):
     def abort(self) -> None:
         """Break the connection: the answer cannot be completed and must not look complete."""
         ...
+
+
+class Tap:
+    """What every `Outbound` in front of another one has in common that looks at what goes by, or changes it."""
+
+    def __init__(self, out: Outbound) -> None:
+        self._out = out
+
+    def bound(self, seconds: float) -> None:
+        self._out.bound(seconds)
+
+    def abort(self) -> None:
+        self._out.abort()
