@@ -433,6 +433,7 @@ class ProfileSection(msgspec.Struct, frozen=True, kw_only=True):
     inline_system: Yes | None = None
     cache_marks: Annotated[str, _choice(Literal["none", "cache_control", "breakpoint"])] | None = None
     reasoning: Annotated[str, _choice(Literal["effort", "reasoning", "thinking", "none"])] | None = None
+    efforts: Annotated[frozenset[str], Kind("a list of words such as low, medium, high", _names)] | None = None
     effort_with_tools: Yes | None = None
     reasoning_replay: Annotated[str, _choice(Literal["none", "reasoning_content", "reasoning_details"])] | None = None
     thinking: Annotated[str, _choice(Literal["adaptive", "budget", "none"])] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from base64 import b64encode
 from typing import Any, cast
@@ -16,6 +17,7 @@ from dragoman.ir.request import CacheMark, Document, Extras, ReasoningAsk
 
 Block = dict[str, Any]
 
+_MOST_USER = 64
 _ERROR = re.compile(r"\s*\W?\s*error", re.IGNORECASE)
 # Members of a schema that hold values, not schemas.
 _VALUES = frozenset({"enum", "const", "default", "examples"})
@@ -107,6 +109,12 @@ def heading_of(part: Document) -> str:
     return heading if part.context is None else f"{heading}\n{part.context}".strip()
 
 
+def short_user(user: str) -> str:
+    """OpenAI takes 64 characters; the ids of some clients are longer, and to a provider they mean nothing anyway, so that their
+    hash will do."""
+    return user if len(user) <= _MOST_USER else hashlib.sha256(user.encode("utf-8", "surrogatepass")).hexdigest()
+
+
 def as_error(text: str) -> str:
     """What a call that failed gave back, where there is no other word for that."""
     if _ERROR.match(text):
@@ -114,8 +122,24 @@ def as_error(text: str) -> str:
     return f"Error: {text}" if text else "Error"
 
 
-def effort_for(ask: ReasoningAsk, ledger: Ledger, *, off: bool) -> str | None:
-    """The one word that these APIs take on how much to think, None where the model is to decide."""
+_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+
+
+def effort_for(ask: ReasoningAsk, taken: frozenset[str], ledger: Ledger, *, off: bool) -> str | None:
+    """The one word on how much to think, None where the model is to decide. `taken`: those that the model knows; empty: all."""
+    wished = _effort_wished(ask, ledger, off=off)
+    if wished is None or not taken or wished in taken:
+        return wished
+    known = [word for word in _EFFORTS if word in taken and (word != "none" or off)]
+    if not known or wished not in _EFFORTS:
+        return wished  # let the provider say what it thinks of it
+    rank = _EFFORTS.index(wished)
+    nearest = min(known, key=lambda word: abs(_EFFORTS.index(word) - rank))
+    ledger.add(ask.at, None, f"effort {wished} is told as {nearest}, which this model takes", "degraded" if off else "info")
+    return nearest
+
+
+def _effort_wished(ask: ReasoningAsk, ledger: Ledger, *, off: bool) -> str | None:
     if off:
         return "none"
     if ask.effort is not None:

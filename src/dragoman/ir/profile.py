@@ -42,6 +42,9 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """Chat: how thinking is asked for: `reasoning_effort`, OpenRouter's `reasoning` object, a `thinking`
     object with `type` (DeepSeek, Z.ai, Moonshot), or not at all."""
 
+    efforts: frozenset[str] = frozenset()
+    """Chat, Responses: the words for how much to think that are taken, where not all of them are."""
+
     effort_with_tools: bool = True
     """Chat: False: beside function tools `reasoning_effort` must be there and be `none` (OpenAI's newer models)."""
 

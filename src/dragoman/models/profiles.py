@@ -34,6 +34,7 @@ _CLAUDE_SEES: dict[str, Any] = {
 _FEWER = ((20, 8000), (100, 2000))
 _BLIND: dict[str, Any] = {"images": "none", "pdfs": "none"}
 # https://developers.openai.com/api/docs/guides/images-vision, .../pdf-files: models that see take PDF documents too.
+_OF_GPT_5 = frozenset({"minimal", "low", "medium", "high"})
 _GPT_SEES: dict[str, Any] = {"images": "urls", "image_types": _WEB, "pdfs": "urls", "pdf_bytes": 50_000_000}
 _OLDEST: dict[str, Any] = {
     "thinking": "none",
@@ -105,6 +106,18 @@ ROWS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("gpt-[5-9]*", {"max_tokens_field": "max_completion_tokens", "sampling": False, "max_output_tokens": 128_000}),
     ("o[1-9]", {"max_tokens_field": "max_completion_tokens", "sampling": False, "max_output_tokens": 100_000}),
     ("o[1-9]-*", {"max_tokens_field": "max_completion_tokens", "sampling": False, "max_output_tokens": 100_000}),
+    # Which words each generation takes on how much to reason; what comes after is left to say so itself.
+    ("o[1-9]", {"efforts": frozenset({"low", "medium", "high"})}),
+    ("o[1-9]-*", {"efforts": frozenset({"low", "medium", "high"})}),
+    ("gpt-5", {"efforts": _OF_GPT_5}),
+    ("gpt-5-*", {"efforts": _OF_GPT_5}),
+    ("gpt-5-pro*", {"efforts": frozenset({"high"})}),
+    ("gpt-5-codex*", {"efforts": frozenset({"low", "medium", "high"})}),
+    ("gpt-5.1*", {"efforts": frozenset({"none", "low", "medium", "high"})}),
+    ("gpt-5.1-codex-max*", {"efforts": frozenset({"none", "low", "medium", "high", "xhigh"})}),
+    ("gpt-5.[2-4]*", {"efforts": frozenset({"none", "low", "medium", "high", "xhigh"})}),
+    ("gpt-5.[2-4]-pro*", {"efforts": frozenset({"medium", "high", "xhigh"})}),
+    ("*gpt-oss*", {"efforts": frozenset({"low", "medium", "high"})}),
     # 5.1 to 5.4 do not reason unless asked, and then take them.
     ("gpt-5.[1-4]", {"sampling": True}),
     ("gpt-5.[1-4]-20*", {"sampling": True}),

@@ -240,6 +240,9 @@ _ROWS: tuple[Provider, ...] = (
             ("gpt-[34]*", {"custom_tools": False}),
             ("chatgpt-*", {"custom_tools": False}),
             ("o[1-9]*", {"custom_tools": False}),
+            # "Not supported with latest reasoning models": `stop` in openai.types.chat.completion_create_params
+            ("o3*", {"refused": frozenset({"stop", "logprobs", "top_logprobs"})}),
+            ("o4*", {"refused": frozenset({"stop", "logprobs", "top_logprobs"})}),
             # Explicit breakpoints: https://developers.openai.com/api/docs/guides/prompt-caching
             ("gpt-5.[6-9]*", {"cache_marks": "breakpoint"}),
             ("gpt-[6-9]*", {"cache_marks": "breakpoint"}),

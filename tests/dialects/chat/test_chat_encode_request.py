@@ -982,3 +982,29 @@ def test_what_goes_out_is_what_the_sdk_s_types_say() -> None:
     body, losses = encode(request)
     PARAMS.validate_python(body)
     assert [severity for _, severity in losses] == ["info"]
+
+
+@pytest.mark.parametrize(
+    ("ask", "efforts", "expected", "losses"),
+    [
+        (ReasoningAsk(effort="xhigh"), {"low", "medium", "high"}, "high", [("reasoning_effort", "info")]),
+        (ReasoningAsk(effort="minimal"), {"none", "low", "medium"}, "low", [("reasoning_effort", "info")]),
+        (ReasoningAsk(mode="off"), {"low", "medium", "high"}, "low", [("reasoning_effort", "degraded")]),
+        (ReasoningAsk(mode="off"), {"none", "low"}, "none", []),
+        (ReasoningAsk(effort="medium"), {"high"}, "high", [("reasoning_effort", "info")]),
+        (ReasoningAsk(effort="max"), set[str](), "max", []),
+        (ReasoningAsk(effort="huge"), {"low"}, "huge", []),
+    ],
+)
+def test_an_effort_that_the_model_does_not_know_is_told_as_the_nearest(
+    ask: ReasoningAsk, efforts: set[str], expected: str, losses: list[tuple[str, str]]
+) -> None:
+    asked = msgspec.structs.replace(ask, at=(None, "reasoning_effort"))
+    body, lost = encode(request_of(reasoning=asked), efforts=frozenset(efforts))
+    assert (body["reasoning_effort"], lost) == (expected, losses)
+
+
+def test_stop_sequences_that_the_endpoint_refuses_are_left_out() -> None:
+    body, lost = encode(request_of(stop=["END"]), refused=frozenset({"stop"}))
+    assert "stop" not in body
+    assert lost == [("stop", "degraded")]

@@ -6,7 +6,6 @@ is the same bytes, which prompt caches rely on.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from typing import Any
 
@@ -16,7 +15,7 @@ from dragoman.dialects import freetext
 from dragoman.dialects.base import Target
 from dragoman.dialects.chat.encode_messages import Block, MessagesEncoding
 from dragoman.dialects.openai_completions import NEUTRAL, stops_for
-from dragoman.dialects.openai_parts import CACHE_POLICY, effort_for, fits_strict, merge
+from dragoman.dialects.openai_parts import CACHE_POLICY, effort_for, fits_strict, merge, short_user
 from dragoman.ir.losses import Ledger
 from dragoman.ir.request import Format, Path, ReasoningAsk, Request, Tool, ToolChoice
 
@@ -24,7 +23,6 @@ _NO_PARAMETERS = msgspec.Raw(b'{"type":"object","properties":{}}')
 _TIERS = frozenset({"auto", "default", "flex", "scale", "priority", "fast"})
 _UNSAFE = re.compile(r"[^a-zA-Z0-9_-]")
 _MOST_NAME = 64
-_MOST_USER = 64
 _LABELS = frozenset({"metadata", "prompt_cache_key", *CACHE_POLICY, "safety_identifier", "service_tier", "store", "user"})
 """What changes nothing in the answer."""
 # What each parameter is when nobody says it: leaving that out changes nothing.
@@ -270,7 +268,7 @@ class _Encoding:
             self.lost("effort", "this target takes no word on thinking", "info" if off else "degraded")
 
     def effort(self, ask: ReasoningAsk, body: Block, *, off: bool) -> None:
-        effort = effort_for(ask, self.ledger, off=off)
+        effort = effort_for(ask, frozenset() if self.native else self.profile.efforts, self.ledger, off=off)
         if effort is not None:
             body["reasoning_effort"] = effort
 
@@ -315,7 +313,7 @@ class _Encoding:
     def stop(self, body: Block) -> None:
         stop = stops_for(self.request, self.profile, self.ledger)
         if stop:
-            body["stop"] = stop
+            self.put(body, "stop", stop, "stop")
 
     def sampling(self, body: Block) -> None:
         sampling = self.request.sampling
@@ -359,11 +357,10 @@ class _Encoding:
                 self.lost("service_tier", "the target has no such tier", "info")
 
     def user(self, user: str) -> str:
-        """OpenAI takes 64 characters; the ids of some clients are longer, and to a provider they mean nothing anyway."""
-        if self.native or len(user) <= _MOST_USER:
-            return user
-        self.lost("user", "too long here; its hash is sent", "info")
-        return hashlib.sha256(user.encode("utf-8", "surrogatepass")).hexdigest()
+        short = user if self.native else short_user(user)
+        if short != user:
+            self.lost("user", "too long here; its hash is sent", "info")
+        return short
 
     def metadata(self, body: Block) -> None:
         at: Path = self.request.path_of("metadata")

@@ -7,14 +7,13 @@ not say: the same request is the same bytes, which prompt caches rely on.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from typing import Any
 
 import msgspec
 
 from dragoman.dialects.base import Target
-from dragoman.dialects.openai_parts import effort_for, fits_strict, merge
+from dragoman.dialects.openai_parts import effort_for, fits_strict, merge, short_user
 from dragoman.dialects.responses.encode_items import Block, ItemsEncoding
 from dragoman.dialects.responses.tools import choice_body, format_body, grouped, summary_word, tool_body
 from dragoman.ir.losses import Ledger
@@ -23,7 +22,6 @@ from dragoman.ir.request import Format, Path, ReasoningAsk, Request, Tool, ToolC
 _TIERS = frozenset({"auto", "default", "flex", "scale", "priority", "fast", "ultrafast"})
 _UNSAFE = re.compile(r"[^a-zA-Z0-9_-]")
 _MOST_NAME = 64
-_MOST_USER = 64
 _LEAST_TOKENS = 16
 """A smaller limit on the answer is refused."""
 
@@ -200,7 +198,7 @@ class _Encoding:
                 if field in self.request.paths and value is not None:
                     self.lost(field, what, "info" if off else "degraded")
             return
-        if (effort := effort_for(ask, self.ledger, off=off)) is not None:
+        if (effort := effort_for(ask, frozenset() if self.native else self.profile.efforts, self.ledger, off=off)) is not None:
             native["effort"] = effort
         if (summary := summary_word(ask)) is not None:
             native["summary"] = summary
@@ -276,11 +274,10 @@ class _Encoding:
                 self.lost("service_tier", "the target has no such tier", "info")
 
     def user(self, user: str) -> str:
-        """OpenAI takes 64 characters; the ids of some clients are longer, and to a provider they mean nothing anyway."""
-        if self.native or len(user) <= _MOST_USER:
-            return user
-        self.lost("user", "too long here; its hash is sent", "info")
-        return hashlib.sha256(user.encode("utf-8", "surrogatepass")).hexdigest()
+        short = user if self.native else short_user(user)
+        if short != user:
+            self.lost("user", "too long here; its hash is sent", "info")
+        return short
 
     def metadata(self, body: Block) -> None:
         if self.native and self.request.metadata:
