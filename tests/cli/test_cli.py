@@ -169,12 +169,17 @@ def test_doctor_says_what_is_amiss(tmp_path: Path) -> None:
 
 def test_doctor_finds_what_serve_would_fail_for(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        env = {"DRAGOMAN_SERVER__PORT": str(taken.getsockname()[1]), "DRAGOMAN_LOCAL": "false"}
+        env = {
+            "DRAGOMAN_SERVER__PORT": str(taken.getsockname()[1]), "DRAGOMAN_LOCAL": "false",
+            "HTTPS_PROXY": "http://me:secret@proxy.example:port",
+        }  # fmt: skip
         amiss = dragoman("doctor", cwd=tmp_path, env=env)
     assert amiss.returncode == 1
     assert re.search(r"BAD  port \d+ on 127\.0\.0\.1: Address already in use, and not by a gateway", amiss.stdout)
     assert "BAD  there is nothing to serve" in amiss.stdout
-    assert "2 to mend." in amiss.stdout
+    assert "BAD  HTTPS_PROXY is not a proxy's URL" in amiss.stdout
+    assert "3 to mend." in amiss.stdout
+    assert "secret" not in amiss.stdout + amiss.stderr
 
 
 def test_doctor_asks_the_providers_when_told_to(tmp_path: Path) -> None:

@@ -62,6 +62,7 @@ def run(options: argparse.Namespace) -> int:
     found.add("ok", f"configuration: {path}" if path else "no configuration file: what the environment gives")
     for warning in config.warnings:
         found.add("note", warning)
+    _proxies(found)
     _port(config, found)
     loads = _local(config, found)
     _store(config, found)
@@ -80,6 +81,14 @@ def run(options: argparse.Namespace) -> int:
         asyncio.run(_online(ready, found))
     print(f"\n{found.bad} to mend." if found.bad else "\nAll is well.")
     return 1 if found.bad else 0
+
+
+def _proxies(found: _Findings) -> None:
+    """Named only where they cannot be used: the gateway would not start."""
+    try:
+        Proxies.from_environment(os.environ)
+    except ConfigError as error:
+        found.add("bad", str(error))
 
 
 def _port(config: Config, found: _Findings) -> None:
