@@ -70,11 +70,46 @@ class MessagesEncoding:
             if message.role == "assistant":
                 self._turn(group, out)
                 group = []
-                out.append(self._assistant(message, number))
+                out.append(self._plain_assistant(message) or self._assistant(message, number))
             else:
                 group.append(message)
         self._turn(group, out)
         return out
+
+    # ------------------------------------------------------------ as nearly all are
+
+    def _plain_assistant(self, message: Message) -> Block | None:
+        """Texts, then calls of functions, and nothing beside them; None for any other turn."""
+        if message.name is not None or message.extras:
+            return None
+        texts: list[str] = []
+        calls: list[Block] = []
+        for part in message.parts:
+            if isinstance(part, Text) and not calls and _is_bare(part):
+                texts.append(part.text)
+            elif isinstance(part, ToolCall) and part.id and part.kind == "function" and part.cache is None and not part.extras:
+                function = {"name": part.name, "arguments": part.arguments if part.arguments.strip() else "{}"}
+                calls.append({"id": self._id(part.id), "type": "function", "function": function})
+            else:
+                return None
+        native: Block = {"role": "assistant", "content": "".join(texts) if texts else None if calls else ""}
+        if calls:
+            native["tool_calls"] = calls
+        return native
+
+    def _plain_result(self, result: ToolResult) -> Block | None:
+        """Texts, and nothing beside them; None for any other result."""
+        if not result.call_id or result.is_error or result.name is not None or result.cache is not None or result.extras:
+            return None
+        texts = [part.text for part in result.parts if isinstance(part, Text) and _is_bare(part)]
+        if len(texts) != len(result.parts):
+            return None
+        native: Block = {"role": "tool", "tool_call_id": self._id(result.call_id), "content": ""}
+        if len(texts) == 1:
+            native["content"] = texts[0]
+        elif texts:
+            native["content"] = [{"type": "text", "text": text} for text in texts]
+        return native
 
     # ------------------------------------------------------------ cache marks
 
@@ -131,13 +166,16 @@ class MessagesEncoding:
         """The messages between two assistant turns: first every result, then all else."""
         rest: list[Block] = []
         for message in group:
+            if (text := _only_text(message)) is not None:
+                rest.append({"role": message.role, "content": text})
+                continue
             blocks: list[Block] = []
             moved: list[Block] = []
             results = 0
             for part in message.parts:
                 if isinstance(part, ToolResult):
                     results += 1
-                    out.append(self._result(part, moved))
+                    out.append(self._plain_result(part) or self._result(part, moved))
                 else:
                     blocks += self._blocks(part)
             if not blocks and not moved and results:
@@ -389,6 +427,19 @@ class MessagesEncoding:
     def _omitted(self, part: Node, kind: str, why: str) -> list[Block]:
         self.ledger.add(part.at, None, why, "lost")
         return [{"type": "text", "text": f"[omitted: {kind}]"}]
+
+
+def _is_bare(part: Text) -> bool:
+    """Whether there is nothing beside its text."""
+    return part.cache is None and not part.citations and not part.extras
+
+
+def _only_text(message: Message) -> str | None:
+    """What a message says that is one text, with nothing beside it."""
+    if len(message.parts) != 1 or message.name is not None or message.extras:
+        return None
+    [part] = message.parts
+    return part.text if isinstance(part, Text) and _is_bare(part) else None
 
 
 def _may_be_marked(part: Part) -> bool:

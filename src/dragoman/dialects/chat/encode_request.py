@@ -14,10 +14,11 @@ import msgspec
 from dragoman.dialects import freetext
 from dragoman.dialects.base import Target
 from dragoman.dialects.chat.encode_messages import Block, MessagesEncoding
+from dragoman.dialects.memory import Repeated
 from dragoman.dialects.openai_completions import NEUTRAL, stops_for
 from dragoman.dialects.openai_parts import CACHE_POLICY, effort_for, fits_strict, merge, short_user
 from dragoman.ir.losses import Ledger
-from dragoman.ir.request import Format, Path, ReasoningAsk, Request, Tool, ToolChoice
+from dragoman.ir.request import Format, Path, ReasoningAsk, Request, Sampling, Tool, ToolChoice
 
 _NO_PARAMETERS = msgspec.Raw(b'{"type":"object","properties":{}}')
 _TIERS = frozenset({"auto", "default", "flex", "scale", "priority", "fast"})
@@ -25,11 +26,13 @@ _UNSAFE = re.compile(r"[^a-zA-Z0-9_-]")
 _MOST_NAME = 64
 _LABELS = frozenset({"metadata", "prompt_cache_key", *CACHE_POLICY, "safety_identifier", "service_tier", "store", "user"})
 """What changes nothing in the answer."""
-# What each parameter is when nobody says it: leaving that out changes nothing.
+_SAMPLING = Sampling.__struct_fields__
+_NO_LABELS = (None,) * 5
+_encode = msgspec.json.Encoder().encode
 
 
 def encode_request(request: Request, target: Target, ledger: Ledger) -> bytes:
-    return msgspec.json.encode(_Encoding(request, target, ledger).body())
+    return _encode(_Encoding(request, target, ledger).body())
 
 
 class _Encoding:
@@ -43,33 +46,38 @@ class _Encoding:
         self.native = request.dialect == "chat"
 
     def body(self) -> Block:
-        request = self.request
+        request, profile = self.request, self.profile
         more_system: list[str] = []
-        wanted = self.format(more_system)
+        wanted = self.format(more_system) if request.format is not None else None
         body: Block = {
             "model": self.target.model,
             "messages": MessagesEncoding(request, self.target, self.ledger).messages(more_system),
         }
-        self.tools(body)
+        if request.tools or request.tool_choice is not None or request.parallel is not None:
+            self.tools(body)
         if wanted is not None:
             body["response_format"] = wanted
         if request.reasoning is not None:
             self.reasoning(request.reasoning, body)
-        self.effort_beside_tools(body)
-        self.open_call(body)
+        if not profile.effort_with_tools:
+            self.effort_beside_tools(body)
+        if profile.call_opening:
+            self.open_call(body)
         if request.max_tokens is not None:
-            body[self.profile.max_tokens_field] = request.max_tokens
-        self.stop(body)
+            body[profile.max_tokens_field] = request.max_tokens
+        if request.stop:
+            self.stop(body)
         self.sampling(body)
         self.labels(body)
         if request.stream:
             body["stream"] = True
-            if self.profile.stream_usage:
+            if profile.stream_usage:
                 body["stream_options"] = {"include_usage": True}
         if request.cache is not None:
             at = request.paths.get("cache") or (None, request.cache.key)
             self.ledger.add(at, None, "caching is the target's own affair", "info")
-        self.extras(body)
+        if request.extras:
+            self.extras(body)
         return body
 
     def put(self, body: Block, key: str, value: Any, field: str) -> None:
@@ -103,7 +111,10 @@ class _Encoding:
         request = self.request
         choice = request.tool_choice
         only = set(choice.names) if choice is not None and choice.mode == "allowed" and not self.profile.allowed_tools else None
-        tools = [native for tool in request.tools if self.allowed(tool, only) and (native := self.tool(tool)) is not None]
+        if isinstance(request.tools, Repeated) and only is None and not self.profile.call_opening:
+            tools = request.tools.form(("chat", self.profile.custom_tools, self.native), self.ledger, self.written_tools)
+        else:
+            tools = self.all_tools(only)
         if tools:
             body["tools"] = tools
         if choice is not None:
@@ -118,6 +129,13 @@ class _Encoding:
                 self.put(body, "parallel_tool_calls", request.parallel, "parallel")
             else:
                 self.lost("parallel", "there is no tool to call", "info")
+
+    def all_tools(self, only: set[str] | None) -> list[Block]:
+        return [native for tool in self.request.tools if self.allowed(tool, only) and (native := self.tool(tool)) is not None]
+
+    def written_tools(self) -> msgspec.Raw | None:
+        tools = self.all_tools(None)
+        return msgspec.Raw(_encode(tools)) if tools else None
 
     def allowed(self, tool: Tool, only: set[str] | None) -> bool:
         if only is None or tool.name in only:
@@ -184,7 +202,7 @@ class _Encoding:
         """A model that may talk before the call that it owes is begun for: its turn starts with the words of a call.
         It knows no names either, so the one function that is wanted is the only one sent."""
         choice = body.get("tool_choice")
-        if not self.profile.call_opening or choice in (None, "auto", "none"):
+        if choice in (None, "auto", "none"):
             return
         if isinstance(choice, dict):
             name = choice.get("function", {}).get("name")
@@ -274,7 +292,7 @@ class _Encoding:
 
     def effort_beside_tools(self, body: Block) -> None:
         """Some models refuse function tools unless they are told in so many words not to think."""
-        if self.profile.effort_with_tools or "tools" not in body or body.get("reasoning_effort") == "none":
+        if "tools" not in body or body.get("reasoning_effort") == "none":
             return
         if "reasoning_effort" in body:
             self.lost("effort", "this model does not think beside tools in Chat Completions", "degraded")
@@ -316,9 +334,7 @@ class _Encoding:
             self.put(body, "stop", stop, "stop")
 
     def sampling(self, body: Block) -> None:
-        sampling = self.request.sampling
-        for key in sampling.__struct_fields__:
-            value = getattr(sampling, key)
+        for key, value in zip(_SAMPLING, msgspec.structs.astuple(self.request.sampling), strict=True):
             if value is None:
                 continue
             neutral = NEUTRAL.get(key) == value
@@ -335,10 +351,11 @@ class _Encoding:
 
     def labels(self, body: Block) -> None:
         request = self.request
-        for key in ("n", "logprobs", "top_logprobs", "verbosity", "store"):
-            value = getattr(request, key)
-            if value is not None:
-                self.put(body, key, value, key)
+        said = (request.n, request.logprobs, request.top_logprobs, request.verbosity, request.store)
+        if said != _NO_LABELS:
+            for key, value in zip(("n", "logprobs", "top_logprobs", "verbosity", "store"), said, strict=True):
+                if value is not None:
+                    self.put(body, key, value, key)
         if request.user is not None:
             named = request.paths.get("user") == (None, "safety_identifier") and self.native
             field = "safety_identifier" if named else "user"
@@ -347,7 +364,8 @@ class _Encoding:
             self.put(body, "prompt_cache_key", request.cache_key, "cache_key")
         for key, value in request.cache_policy.items():
             self.put(body, key, value, key)
-        self.metadata(body)
+        if request.metadata:
+            self.metadata(body)
         tier = request.service_tier
         if tier is not None:
             tier = "default" if tier == "standard_only" else tier
