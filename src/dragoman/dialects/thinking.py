@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from dragoman.dialects.shape import Fields
 from dragoman.ir.losses import Ledger
 from dragoman.ir.request import ReasoningAsk, Request
 
@@ -30,6 +31,24 @@ def effort_asked(ask: ReasoningAsk) -> str | None:
 
 
 # ---------------------------------------------------------------- Anthropic's object
+
+
+def read_thinking(thinking: Fields, ask: ReasoningAsk) -> None:
+    """Into `ask`, as far as the hub has words for it. What it has none for is kept for those who know the object."""
+    match thinking.any("type"):
+        case "enabled":
+            ask.mode, ask.budget = "on", thinking.integer("budget_tokens")
+        case "disabled":
+            ask.mode = "off"
+        case "adaptive":
+            ask.mode = "adaptive"
+        case None:
+            pass
+        case other:
+            # `between_tools` and what comes after it: kept for its own dialect, a loss elsewhere.
+            ask.extras = {"type": other}
+    ask.display = thinking.text("display")
+    ask.extras = ask.extras | thinking.rest()
 
 
 def native_thinking(ask: ReasoningAsk) -> Block:

@@ -9,6 +9,7 @@ import msgspec
 from dragoman.dialects.converse.decode_content import decode_message, decode_system, mark
 from dragoman.dialects.raw import RawObject, decoded, raw_object, raw_objects, schema_of
 from dragoman.dialects.shape import Fields
+from dragoman.dialects.thinking import read_thinking
 from dragoman.errors import MalformedBody
 from dragoman.ir.request import Format, Path, ReasoningAsk, Request, Sampling, Tool, ToolChoice
 from dragoman.wire.body import fields_of, malformed
@@ -105,17 +106,7 @@ def _reasoning(more: Fields, output: Fields, request: Request) -> ReasoningAsk |
     if key != "thinking":
         request.paths = {**_PATHS, "budget": (native.at, "budget_tokens"), "display": (native.at, "display")}
     found = ReasoningAsk(effort=effort, at=native.at)
-    match native.any("type"):
-        case "enabled":
-            found.mode, found.budget = "on", native.integer("budget_tokens")
-        case "disabled":
-            found.mode = "off"
-        case "adaptive":
-            found.mode = "adaptive"
-        case other:
-            found.extras = {"type": other}
-    found.display = native.text("display")
-    found.extras = {key: value for key, value in {**found.extras, **native.rest()}.items() if value is not None}
+    read_thinking(native, found)
     return found
 
 

@@ -14,6 +14,7 @@ from dragoman.dialects.gemini.names import Names, inner, keep_rest
 from dragoman.dialects.gemini.parts import decode_part
 from dragoman.dialects.gemini.paths import bare_model
 from dragoman.dialects.gemini.schema import openapi_to_json
+from dragoman.dialects.raw import raw_objects
 from dragoman.dialects.shape import Fields, wrong
 from dragoman.errors import MalformedBody
 from dragoman.ir.request import Format, Message, Path, ReasoningAsk, Request, Sampling, Text, Tool, ToolChoice
@@ -24,7 +25,6 @@ RawObject = dict[str, msgspec.Raw]
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 _object = msgspec.json.Decoder(RawObject)
-_objects = msgspec.json.Decoder(list[RawObject])
 
 _SCHEMAS = ("parametersJsonSchema", "parameters_json_schema")
 _JSON = "application/json"
@@ -181,19 +181,8 @@ def _raw_object(raw: msgspec.Raw | None, at: Path) -> RawObject:
 
 
 def _raw_objects(raw: msgspec.Raw | None, at: Path) -> list[RawObject]:
-    if raw is None or bytes(raw) == b"null":
-        return []
-    if bytes(raw)[:1] == b"{":
-        return [_object.decode(raw)]
-    try:
-        return _objects.decode(raw)
-    except msgspec.ValidationError:
-        natives = _decode(raw)
-        if type(natives) is list:
-            for index, native in enumerate(cast("list[Any]", natives)):
-                if type(native) is not dict:
-                    raise wrong((at, index), "an object", native) from None
-        raise wrong(at, "an array of objects", natives) from None
+    """One may stand alone."""
+    return [_object.decode(raw)] if raw is not None and bytes(raw)[:1] == b"{" else raw_objects(raw, at)
 
 
 def _tools(raw: msgspec.Raw | None) -> list[Tool]:

@@ -10,6 +10,7 @@ from dragoman.dialects.messages import plain
 from dragoman.dialects.pairing import unpacked
 from dragoman.dialects.raw import raw_objects, schema_of
 from dragoman.dialects.shape import Fields, wrong
+from dragoman.dialects.thinking import read_thinking
 from dragoman.errors import MalformedBody
 from dragoman.ir import carrier
 from dragoman.ir.request import (
@@ -410,18 +411,5 @@ def _reasoning(fields: Fields, output: Fields) -> ReasoningAsk | None:
         return None
     thinking = Fields(native or {}, (None, "thinking"))
     ask = ReasoningAsk(effort=effort, at=(None, "thinking") if native is not None else output.at)
-    match thinking.any("type"):
-        case "enabled":
-            ask.mode, ask.budget = "on", thinking.integer("budget_tokens")
-        case "disabled":
-            ask.mode = "off"
-        case "adaptive":
-            ask.mode = "adaptive"
-        case None:
-            pass
-        case other:
-            # `between_tools` and what comes after it: kept for its own dialect, a loss elsewhere.
-            ask.extras = {"type": other}
-    ask.display = thinking.text("display")
-    ask.extras = ask.extras | thinking.rest()
+    read_thinking(thinking, ask)
     return ask
