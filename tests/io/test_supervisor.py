@@ -224,6 +224,20 @@ def test_the_model_that_a_reload_has_started_is_kept_while_nobody_uses_it_yet(
     asyncio.run(scenario())
 
 
+def test_a_worker_that_hangs_is_replaced(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr("dragoman.io.supervisor.HANGS", 0.3)
+
+    async def scenario() -> None:
+        async with supervised(monkeypatch, caplog) as running:
+            [hanging] = await running.pids()
+            os.kill(hanging, signal.SIGSTOP)
+            await running.told("it gave no sign of life for 0.3 s")
+            await until(lambda: running.spawning.begun == 2, "another one")
+            assert await running.pids() != [hanging]
+
+    asyncio.run(scenario())
+
+
 def test_a_retired_worker_ends_whatever_its_application_does(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -57,15 +57,15 @@ def lent(model: LocalModel | None) -> tuple[str, str] | None:
 
 class Order(msgspec.Struct, frozen=True):
     """`listen` and `leave` are about one port; `team` are all workers, by number, with their process ids. `retire`: go when
-    the last client has left; `drain`: in bounded time; `hurry`: now."""
+    the last client has left; `drain`: in bounded time; `hurry`: now. `report`: say that you are alive."""
 
-    do: Literal["listen", "leave", "retire", "drain", "hurry", "team"]
+    do: Literal["listen", "leave", "retire", "drain", "hurry", "team", "report"]
     port: int = 0
     team: dict[int, int] = {}
 
 
 class News(msgspec.Struct, frozen=True):
-    say: Literal["ready", "failed"]
+    say: Literal["ready", "failed", "alive"]
     why: str = ""
 
 

@@ -40,6 +40,11 @@ log = logging.getLogger("dragoman.supervisor")
 
 START_LIMIT = 60.0
 """Seconds that a worker has to get ready in."""
+HANGS = 60.0
+"""Seconds in which a worker has to say that it is alive. Its loop is never busy for so long; one that is stuck would keep its
+clients waiting for ever, and every new one that the kernel gives it."""
+_AND_A_MOMENT = 2.0
+"""Seconds more: where everything was suspended, they are over before it could say anything."""
 _LATE = 3.0
 """Seconds beyond `server.drain` after which a worker is killed that was to end."""
 _AT_ONCE = 5.0
@@ -74,6 +79,8 @@ class WorkerProcess:
         """It is to end when its clients have left."""
         self.told = asyncio.Event()
         """It is ready, or gone."""
+        self.is_heard = False
+        """It has said something since it was last asked."""
         self.code: int | None = None
         self._failure = ""
         self._process = process
@@ -102,6 +109,7 @@ class WorkerProcess:
     async def _hear(self, reader: asyncio.StreamReader, on_ready: Callable[[], None]) -> None:
         while said := await reader.readline():
             news = msgspec.json.decode(said, type=News)
+            self.is_heard = True
             self._failure = self._failure or news.why
             if news.say == "ready":
                 self.is_ready = True
@@ -267,16 +275,30 @@ class Supervisor:
     async def _live(self, worker: WorkerProcess) -> None:
         """From its first breath to its last."""
         late = asyncio.get_running_loop().call_later(START_LIMIT, self._too_late, worker)
+        watch = self._task(self._watch(worker))
         try:
             await worker.attend(self._got_ready)
         finally:
             late.cancel()
+            watch.cancel()
             self._workers.discard(worker)
             if self._posts.get(worker.number) is worker:
                 self._miss(worker)
             self._share_out()
             self._changed.set()
         await self._stop_models()
+
+    async def _watch(self, worker: WorkerProcess) -> None:
+        await worker.told.wait()
+        while True:
+            worker.is_heard = False
+            worker.tell(Order("report"))
+            for seconds in (HANGS, _AND_A_MOMENT):
+                if not worker.is_heard:
+                    await asyncio.sleep(seconds)
+            if not worker.is_heard:
+                worker.kill(f"it gave no sign of life for {HANGS:g} s")
+                return
 
     def _miss(self, worker: WorkerProcess) -> None:
         """It has ended, and should not have."""

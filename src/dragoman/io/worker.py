@@ -190,6 +190,8 @@ class Worker:
                     self._end(drains=True)
                 case "hurry":
                     self._serving.hurry()
+                case "report":
+                    self._control.write(line(News("alive")))
                 case _:
                     assert_never(order.do)
 
