@@ -169,7 +169,7 @@ def test_no_file_and_no_function_is_too_long() -> None:
 # Optional extras are imported where they are used, and what is large and not always needed; nothing else is.
 LOCAL_IMPORTS = {
     "cryptography", "xllamacpp", "uvloop", "fcntl", "genai_prices", "dragoman.io.database", "dragoman.cli.judging",
-    "dragoman.io.uvicorn_server", "compression", "backports",
+    "dragoman.io.uvicorn_server", "compression", "backports", "resource",
 }  # fmt: skip
 
 

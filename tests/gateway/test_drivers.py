@@ -7,11 +7,13 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 import pytest
 
-from dragoman.testing import ThreadedUpstream
+from dragoman.testing import Finish, Scenario, Text, ThreadedUpstream
 from tests.gateway.talking import JSON, PATHS, Reports, ask, asking, say
 from tests.serving import PATIENCE, Served, serving, upstream
 
@@ -96,3 +98,18 @@ def _address(gateway: Served) -> tuple[str, int]:
     assert parts.hostname is not None
     assert parts.port is not None
     return parts.hostname, parts.port
+
+
+def test_every_answer_has_one_date(gateway: Served, scripted: ThreadedUpstream) -> None:
+    """That of the provider, if it has one (RFC 9110, section 6.6.1)."""
+    past = "Sun, 06 Nov 1994 08:49:37 GMT"
+    scripted.script(Scenario("dated", (Text(("Hello",)), Finish()), headers=(("date", past),)))
+    answers = {
+        "made here": say(gateway, "GET", "/health"),
+        "refused": say(gateway, "GET", "/nothing/here"),
+        "passed on": ask(gateway, "chat", "chat/m", headers=[HELD]),
+    }
+    dates = {name: [value for key, value in said.headers if key.lower() == "date"] for name, said in answers.items()}
+    assert dates.pop("passed on") == [past]
+    for [date] in dates.values():
+        assert abs((datetime.now(UTC) - parsedate_to_datetime(date)).total_seconds()) < 60

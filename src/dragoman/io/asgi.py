@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from dragoman.errors import BodyTooLarge, DragomanError, RequestError
+from dragoman.io.date import http_date
 from dragoman.io.handler import Handler
 from dragoman.io.mount import Message, Mount, Receive, Scope, Send
 from dragoman.wire.http import Inbound
@@ -198,6 +199,8 @@ class _AsgiOut:
 
     async def start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         said = list(headers)
+        if all(name != b"date" for name, _ in said):
+            said.append((b"date", http_date()))
         if self.closes or self._app.is_closing:
             said.append(_CLOSE)
         await self._send({"type": "http.response.start", "status": status, "headers": said})

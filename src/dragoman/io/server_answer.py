@@ -16,6 +16,7 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from dragoman.io.date import http_date
 from dragoman.wire.http import Inbound
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ JOIN_LIMIT = 16 * 1024
 
 _GRACE = 1.0
 """Seconds that whoever makes an answer gets to end it in before."""
-_FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection", b"keep-alive"})
+_LOOKED_AT = frozenset({b"content-length", b"transfer-encoding", b"connection", b"keep-alive", b"date"})
 _BODILESS = frozenset({204, 304})
 _END = (b"", b"")
 _colon = b": ".join
@@ -172,16 +173,22 @@ class ServerAnswer:
     def _encoded(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
         lines: list[bytes] = []
         length: bytes | None = None
+        is_dated = False
         close = self._connection.is_last
         for pair in headers:
             name, value = pair
-            if name in _FRAMING:
+            if name in _LOOKED_AT:
                 if name == b"content-length":
                     length = value
+                elif name == b"date":
+                    is_dated = True
+                    lines.append(_colon(pair))
                 elif name == b"connection" and b"close" in value.lower():
                     close = True
                 continue
             lines.append(_colon(pair))
+        if not is_dated:
+            lines.append(b"date: " + http_date())
         if self._is_head or status in _BODILESS:
             self._framing = _NOTHING
             if length is not None and status != 204:

@@ -42,6 +42,7 @@ import httptools
 
 from dragoman.config import ServerLimits
 from dragoman.errors import DragomanError, RequestError
+from dragoman.io.date import http_date
 from dragoman.io.eager import EagerTask
 from dragoman.io.handler import Handler
 from dragoman.io.mount import Mount
@@ -351,7 +352,8 @@ class ServerConnection(RequestReader):
                 self.drop()
                 return
         body = text.encode("utf-8", "replace")
-        head = b"content-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
+        head = b"content-type: text/plain; charset=utf-8\r\ndate: %b\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+        head %= http_date(), len(body)
         self.send(status_line(status) + head + (b"" if is_head else body))
         self._part(unread=True)
 
