@@ -24,7 +24,7 @@ from bench.answers import answer_files
 from bench.exchanges import CHAT_MODEL, KEY, PATHS, Dialect, Size, body
 from dragoman.config import load
 from dragoman.io.engine import Engine
-from dragoman.wire.http import Head, Inbound, RawHeaders, Transport, UpstreamRequest
+from dragoman.wire.http import Head, Inbound, Outbound, RawHeaders, Transport, UpstreamRequest
 
 KEPT = Path(__file__).with_name("cost.json")
 BAND = 2.0
@@ -80,6 +80,9 @@ class _Canned:
     async def read(self, wait: float) -> bytes | None:  # noqa: ARG002
         return next(self._left, b"")
 
+    def at_hand(self) -> bytes | None:
+        return b"".join(self._left)
+
     def close(self) -> None: ...
 
 
@@ -110,8 +113,8 @@ def _unchunked(stream: bytes) -> bytes:
     return said
 
 
-class _Client:
-    """Counts what it is given. `wire.http.Outbound`."""
+class _Client(Outbound):
+    """Counts what it is given."""
 
     def __init__(self) -> None:
         self.status = 0

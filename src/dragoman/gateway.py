@@ -111,18 +111,30 @@ class Gateway:
 
     async def handle(self, inbound: Inbound, out: Outbound) -> None:
         known: _Known | None = inbound.same.get(self) if inbound.same is not None else None
+        try:
+            if known is None:
+                await self._admit(inbound, out)
+            else:
+                # Its head has been let in before, and led to the same work.
+                regular = known.regular
+                await attend(
+                    known.work, self.core, known.dialect, inbound=inbound, caller=regular.caller, out=out,
+                    request_id="req_" + self.core.new_id(), known=regular,
+                )  # fmt: skip
+        except Exception:
+            log.exception("a fault in the gateway on %s %s, which it could not even tell", inbound.method, inbound.path)
+            out.abort()
+
+    async def _admit(self, inbound: Inbound, out: Outbound) -> None:
+        """A request of whose head nothing is known yet."""
         path = inbound.path.rstrip("/") or "/"
-        if known is None and path not in self._works and (twice := _TWICE.match(inbound.raw_path)) is not None:
+        if path not in self._works and (twice := _TWICE.match(inbound.raw_path)) is not None:
             raw = b"/" + inbound.raw_path[twice.end() :]
             inbound = msgspec.structs.replace(inbound, path=unquote(raw.decode("latin-1")), raw_path=raw, same=None)
             path = inbound.path.rstrip("/") or "/"
-        envelope = None if known is not None or path in self._works else enclosing(inbound)
+        envelope = None if path in self._works else enclosing(inbound)
         watched = _Watched(out if envelope is None else envelope.close(out, self.core.clock))
         try:
-            if known is not None:
-                # Its head has been let in before, and led to the same work.
-                await self._attend(known, inbound, watched)
-                return
             if inbound.method == "POST" and _EXPLAIN.match(path):
                 inbound, found = self._explained(path, inbound)
                 envelope = enclosing(inbound)
@@ -148,12 +160,6 @@ class Gateway:
         except Exception:
             log.exception("a fault in the gateway on %s %s", inbound.method, inbound.path)
             await self.refuse(inbound, watched, Internal("the gateway failed; its log says why"))
-
-    def _attend(self, known: _Known, inbound: Inbound, out: Outbound) -> Awaitable[None]:
-        caller, work, dialect = known.regular.caller, known.work, known.dialect
-        return attend(
-            work, self.core, dialect, inbound=inbound, caller=caller, out=out, request_id=self._new_id(), known=known.regular
-        )
 
     def owns(self, inbound: Inbound) -> bool:
         """Whether a request is the gateway's to answer: by its path, whatever the method."""
@@ -401,6 +407,10 @@ class _Watched:
     def finish(self, data: bytes = b"") -> Awaitable[None]:
         return self._out.finish(data)
 
+    def whole(self, status: int, headers: RawHeaders, body: bytes) -> Awaitable[None]:
+        self.started = True
+        return self._out.whole(status, headers, body)
+
     def bound(self, seconds: float) -> None:
         self._out.bound(seconds)
 
@@ -418,8 +428,7 @@ def _is_models(path: str) -> bool:
 
 
 async def _send(out: Outbound, status: int, headers: RawHeaders, body: bytes) -> None:
-    await out.start(status, [*headers, (b"content-length", b"%d" % len(body))])
-    await out.finish(body)
+    await out.whole(status, headers, body)
 
 
 def _unpacked(inbound: Inbound, most: int) -> Inbound:

@@ -48,12 +48,13 @@ Lock = AbstractContextManager[object]
 
 class Log(msgspec.Struct, frozen=True, kw_only=True):
     """`file`: written beside the console, which then gets warnings and errors only; a new one each day (UTC),
-    the last `keep` of them are kept."""
+    the last `keep` of them are kept. `sample`: the share of plain requests that get a line, from 0 to 1."""
 
     level: Level = "info"
     format: Literal["text", "json"] = "text"
     file: str | None = None
     keep: int = 14
+    sample: float = 1.0
 
 
 # ---------------------------------------------------------------- context

@@ -13,11 +13,12 @@ no sockets, no event loop and no clock but the one it is given.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
 from dragoman.dialects.base import Dialect
-from dragoman.errors import DragomanError, UpstreamGarbled
+from dragoman.errors import DragomanError, Internal, UpstreamGarbled
 from dragoman.flow.answer import Answer
 from dragoman.flow.call import Call, Core, Regular, Report, Sent, Verbatim, body_of, head_of, reply_for
 from dragoman.flow.continuity import witness_of
@@ -32,8 +33,9 @@ from dragoman.route.plan import Attempt, Outcome
 from dragoman.wire.http import Inbound, Outbound, UpstreamRequest
 from dragoman.wire.sse import BOM
 
+log = logging.getLogger("dragoman.gateway")
+
 _CLIENT_LEFT = 499
-_FAULT = 500
 
 # What Claude Code calls its conversation (https://code.claude.com/docs/en/llm-gateway-protocol).
 _SESSION_HEADERS = {
@@ -81,7 +83,6 @@ async def attend(
         session=(known or regular(inbound, caller)).session,
     )
     answer = Answer(out, dialect, request_id, core.clock)
-    unfinished = _CLIENT_LEFT
     try:
         try:
             call = Call(core, dialect, inbound, answer, report)
@@ -89,15 +90,16 @@ async def attend(
             await work(call)
         except DragomanError as error:
             report.error = error.bare()
-        if isinstance(report.error, Verbatim) and not answer.begun:
-            await answer.whole(report.error.status, report.error.headers, report.error.body)
-        elif report.error is not None:
-            await answer.error(report.error)
-    except Exception:
-        unfinished = _FAULT
-        raise
+        except Exception:
+            log.exception("a fault in the gateway on %s %s", inbound.method, inbound.path)
+            report.error = Internal("the gateway failed; its log says why")
+        if report.error is not None:
+            if isinstance(report.error, Verbatim) and not answer.begun:
+                await answer.whole(report.error.status, report.error.headers, report.error.body)
+            else:
+                await answer.error(report.error)
     finally:
-        report.status = answer.status if answer.complete else unfinished
+        report.status = answer.status if answer.complete else _CLIENT_LEFT
         report.ended = core.clock.now()
         core.observe(report)
 

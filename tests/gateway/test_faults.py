@@ -60,7 +60,7 @@ def test_a_fault_is_a_500_in_the_callers_dialect_and_a_traceback_in_the_log(gate
     assert any("ZeroDivisionError: while looking for anything" in str(line) for line in lines)
 
 
-def test_a_fault_in_the_middle_breaks_the_answer_off(gateway: Served, scripted: ThreadedUpstream) -> None:
+def test_a_fault_in_the_middle_is_told_where_the_answer_stops(gateway: Served, scripted: ThreadedUpstream) -> None:
     core = gateway.engine.gateway.core
     chat = core.dialects["chat"]
     faulty = threading.Event()
@@ -86,7 +86,10 @@ def test_a_fault_in_the_middle_breaks_the_answer_off(gateway: Served, scripted: 
         scripted.open_gate("fault")
         said = stream.rest()
         scripted.closed_early()
-    assert (said.status, said.whole) == (200, False)
+    assert (said.status, said.whole) == (200, True)
+    assert b"event: error" in said.body
+    assert b"message_stop" not in said.body
+    assert b"ZeroDivisionError" not in said.body
     assert any("ZeroDivisionError" in str(line) for line in lines)
 
 

@@ -13,7 +13,7 @@ import msgspec
 
 from dragoman.cli.setting import add_config, local_model, read_config, warn
 from dragoman.io.engine import Engine
-from dragoman.wire.http import Inbound
+from dragoman.wire.http import Inbound, Outbound
 from dragoman.wire.sse import SseParser
 
 Conversation = list[dict[str, str]]
@@ -86,7 +86,7 @@ async def _turn(options: argparse.Namespace, engine: Engine, said: Conversation,
     return 0
 
 
-class _Terminal:
+class _Terminal(Outbound):
     """An `Outbound` that prints what the model says as it says it."""
 
     def __init__(self) -> None:

@@ -17,7 +17,7 @@ from dragoman.cli.models import with_local_listed
 from dragoman.cli.setting import Failure, add_config, local_model, read_config, warn
 from dragoman.dialects import EVERY
 from dragoman.io.engine import Engine
-from dragoman.wire.http import Inbound
+from dragoman.wire.http import Inbound, Outbound
 
 
 def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -84,7 +84,7 @@ async def _asked(engine: Engine, options: argparse.Namespace, body: bytes) -> tu
     return out.status, out.body
 
 
-class _Kept:
+class _Kept(Outbound):
     """An `Outbound` that keeps what it is given."""
 
     def __init__(self) -> None:

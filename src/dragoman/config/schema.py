@@ -162,6 +162,12 @@ def _whole(least: int, most: int) -> Callable[[object], int]:
     return parse
 
 
+def _share(value: object) -> float:
+    if (part := re.fullmatch(r"(\d*\.?\d+)(%?)", str(value).strip())) is None or float(part[1]) > (100 if part[2] else 1):
+        raise ValueError("is not a share")
+    return float(part[1]) / (100 if part[2] else 1)
+
+
 def _dollars(value: object) -> Decimal:
     try:
         # By way of text: 0.3 means three tenths, not the float beside it.
@@ -306,6 +312,7 @@ class LogSection(msgspec.Struct, frozen=True, kw_only=True):
     format: Annotated[str, _choice(Literal["text", "json"])] = Log().format
     file: FilePath | None = Log().file
     keep: Annotated[int, Kind("a number of days from 1 to 3650", _whole(1, 3650))] = Log().keep
+    sample: Annotated[float, Kind("a number from 0 to 1, or a percentage such as 5%", _share)] = Log().sample
 
 
 class TlsSection(msgspec.Struct, frozen=True, kw_only=True):
@@ -590,7 +597,7 @@ SYNONYMS: dict[type[msgspec.Struct], dict[str, str]] = {
         "linger": "linger_timeout",
     },
     TlsSection: {"certificate": "cert", "certfile": "cert", "cert_file": "cert", "keyfile": "key", "key_file": "key"},
-    LogSection: {"path": "file", "filename": "file", "days": "keep", "retention": "keep"},
+    LogSection: {"path": "file", "filename": "file", "days": "keep", "retention": "keep", "sampling": "sample"},
     TimeoutsSection: {"read": "first_byte", "between_chunks": "idle", "stream": "idle", "request": "total"},
     LocalSection: {"path": "model", "file": "model", "n_threads": "threads", "n_ctx": "context", "context_window": "context"},
     StoreSection: {"file": "path", "database": "url", "database_url": "url", "dsn": "url", "retention": "ttl", "keep": "ttl"},

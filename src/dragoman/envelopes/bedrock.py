@@ -170,8 +170,7 @@ class BedrockOut(Tap):
             return
         body = b"".join([*self._held, data])
         status, headers, body = self._refused(body) if self._status >= 400 else self._whole(body)
-        await self._out.start(status, [*self._headers, *headers, (b"content-length", b"%d" % len(body))])
-        await self._out.finish(body)
+        await self._out.whole(status, [*self._headers, *headers], body)
 
     def _whole(self, body: bytes) -> tuple[int, RawHeaders, bytes]:
         answer = read_object(body)

@@ -78,14 +78,25 @@ class Answer:
         if not self.begun:
             self.begun = True
             self.status = status
-            said = {name for name, _ in headers}
-            await self._out.start(status, headers + [pair for pair in self.headers if pair[0] not in said])
+            await self._out.start(status, self._with_ours(headers))
 
     async def whole(self, status: int, headers: RawHeaders, body: bytes) -> None:
         """A complete answer in one piece."""
-        await self.begin(status, [*headers, (b"content-length", b"%d" % len(body))])
-        self.content = True
-        await self.finish(body)
+        self.content = self.complete = self.finished = True
+        if self.begun:
+            await self._out.finish(body)
+            return
+        self.begun = True
+        self.status = status
+        await self._out.whole(status, self._with_ours(headers), body)
+
+    def _with_ours(self, headers: RawHeaders) -> RawHeaders:
+        said = dict(headers)
+        headers = headers.copy()
+        for pair in self.headers:
+            if pair[0] not in said:
+                headers.append(pair)
+        return headers
 
     async def write(self, data: bytes) -> None:
         self.content = True

@@ -16,7 +16,7 @@ from dragoman.flow.call import Call, Report
 from dragoman.flow.prepare import begin, way
 from dragoman.ir.losses import Ledger
 from dragoman.ir.usage import Usage
-from dragoman.wire.http import RawHeaders
+from dragoman.wire.http import Outbound, RawHeaders
 
 Work = Callable[[Call], Awaitable[None]]
 
@@ -43,7 +43,7 @@ def each(infer: Work) -> Work:
     return infer_each
 
 
-class _Joined:
+class _Joined(Outbound):
     """An `Outbound` for the parts: what each says goes through the joiner to the caller."""
 
     def __init__(self, call: Call, joiner: Joiner) -> None:

@@ -33,9 +33,14 @@ async def tried(call: Call, endpoints: Sequence[Endpoint], one: Try) -> None:
     plan = chain(endpoints)
     attempt = next(plan)
     while True:
-        outcome = await _outcome(call, attempt, one)
-        if outcome.error is not None and refused(call, attempt.endpoint, outcome):
-            outcome = await _without_seals(call, attempt, one, outcome.error)
+        try:
+            outcome = await one(call, attempt)
+        except DragomanError as error:
+            outcome = _failed(call, error)
+        if outcome.error is not None:
+            _clean(outcome.error, attempt.endpoint)
+            if refused(call, attempt.endpoint, outcome):
+                outcome = await _without_seals(call, attempt, one, outcome.error)
         if isinstance(outcome.error, UpstreamError) and not outcome.error.provider:
             outcome.error.provider = attempt.endpoint.provider
         try:
@@ -47,19 +52,17 @@ async def tried(call: Call, endpoints: Sequence[Endpoint], one: Try) -> None:
             return
 
 
-async def _outcome(call: Call, attempt: Attempt, one: Try) -> Outcome:
-    try:
-        outcome = await one(call, attempt)
-    except DragomanError as error:
-        outcome = Outcome(error.bare(), committed=call.answer.content)
-    if outcome.error is not None:
-        # What stood inside a stream came here by way of the hub, which knows of no keys.
-        words = outcome.error.message.encode("utf-8", "surrogatepass")
-        cleaned = without_keys(words, shown_to(attempt.endpoint))
-        if cleaned is not words:
-            outcome.error.message = cleaned.decode("utf-8", "replace")
-            outcome.error.args = (outcome.error.message,)
-    return outcome
+def _failed(call: Call, error: DragomanError) -> Outcome:
+    return Outcome(error.bare(), committed=call.answer.content)
+
+
+def _clean(error: DragomanError, endpoint: Endpoint) -> None:
+    """What stood inside a stream came here by way of the hub, which knows of no keys."""
+    words = error.message.encode("utf-8", "surrogatepass")
+    cleaned = without_keys(words, shown_to(endpoint))
+    if cleaned is not words:
+        error.message = cleaned.decode("utf-8", "replace")
+        error.args = (error.message,)
 
 
 async def _without_seals(call: Call, attempt: Attempt, one: Try, first: DragomanError) -> Outcome:
@@ -67,10 +70,14 @@ async def _without_seals(call: Call, attempt: Attempt, one: Try, first: Dragoman
     the client brought along what another has sealed. The question can be answered all the same."""
     call.stripped = True
     try:
-        outcome = await _outcome(call, attempt, one)
+        outcome = await one(call, attempt)
+    except DragomanError as error:
+        outcome = _failed(call, error)
     finally:
         call.stripped = False
-    if outcome.error is None and call.core.continuity is not None:
+    if outcome.error is not None:
+        _clean(outcome.error, attempt.endpoint)
+    elif call.core.continuity is not None:
         call.core.continuity.refused_by(call, attempt.endpoint)
     outcome.note = f" (without what is sealed in the request, which it refused: {first.status} {first.message})"
     return outcome

@@ -13,7 +13,7 @@ from dragoman.errors import BodyTooLarge, DragomanError, RequestError
 from dragoman.io.date import http_date
 from dragoman.io.handler import Handler
 from dragoman.io.mount import Message, Mount, Receive, Scope, Send
-from dragoman.wire.http import Inbound
+from dragoman.wire.http import Inbound, Outbound
 
 _CLOSE = (b"connection", b"close")
 _GRACE = 1.0
@@ -180,7 +180,7 @@ async def _body(inbound: Inbound, receive: Receive, handler: Handler, patience: 
                 return refusal
 
 
-class _AsgiOut:
+class _AsgiOut(Outbound):
     """The handler's way to the client. The server's `send` waits while the client is slow."""
 
     __slots__ = ("_aborted", "_app", "_handler", "_overdue", "_send", "closes", "done", "overdue")

@@ -7,19 +7,17 @@ and the library drive.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import urlsplit
 
-from dragoman import logs
 from dragoman.config import Config, Documents, Fetch, ProviderConfig, TargetConfig
 from dragoman.dialects import EVERY
 from dragoman.dialects.base import ModelCard
 from dragoman.dialects.memory import Memories
 from dragoman.flow.access import KeyRing
-from dragoman.flow.call import Core, Report
+from dragoman.flow.call import Core
 from dragoman.flow.continuity import Continuity
 from dragoman.flow.seals import Witness
 from dragoman.gateway import Gateway, Site
@@ -29,6 +27,7 @@ from dragoman.io.fetch import HttpFetcher
 from dragoman.io.guard import Guard
 from dragoman.io.local import LentModel, LocalModel
 from dragoman.io.process import resident
+from dragoman.io.request_log import RequestLog
 from dragoman.io.seals import StoreSeals
 from dragoman.io.store import store_of
 from dragoman.io.upstream import HttpTransport, Limits
@@ -41,8 +40,6 @@ from dragoman.providers.auth import auth_headers
 from dragoman.route.target import Endpoint, PassThrough, Route
 from dragoman.stored.service import Stored
 from dragoman.wire.http import RawHeaders, Transport
-
-log = logging.getLogger("dragoman.request")
 
 
 class Engine:
@@ -69,7 +66,7 @@ class Engine:
             route=self.route,
             clock=self.clock,
             new_id=new_id,
-            observe=observe,
+            observe=RequestLog(config.server.log.sample).observe,
             ping_every=config.server.ping,
             fetcher=self.fetcher,
             reader=_reader(config.documents),
@@ -253,74 +250,6 @@ def _limits(config: Config) -> dict[str, Limits]:
 def _raw(headers: Mapping[str, str] | tuple[tuple[str, str], ...]) -> RawHeaders:
     pairs = headers.items() if isinstance(headers, Mapping) else headers
     return [(name.lower().encode(), value.encode("latin-1")) for name, value in pairs]
-
-
-class Answered(logs.Line, kw_only=True, gc=False):
-    """One for each request. Times in milliseconds."""
-
-    free: ClassVar[tuple[str, ...]] = (
-        "path",
-        "model",
-        "target",
-        "losses",
-        "trail",
-        "error",
-        "session",
-        "agent",
-        "parent_agent",
-    )
-
-    request_id: str
-    status: int
-    ms: int
-    path: str | None = None
-    dialect: str
-    model: str | None = None
-    provider: str | None = None
-    target: str | None = None
-    upstream: str | None = None
-    tier: str | None = None
-    stream: bool | None = None
-    client: str | None = None
-    first_byte_ms: int | None = None
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    losses: list[str] | None = None
-    trail: list[str] | None = None
-    error: str | None = None
-    session: str | None = None
-    agent: str | None = None
-    parent_agent: str | None = None
-
-
-def observe(report: Report) -> None:
-    """One line for each request."""
-    usage, session, losses = report.usage, report.session, report.ledger.losses
-    line = Answered(
-        level="info" if report.status < 500 else "warning",
-        message="answered",
-        request_id=report.request_id,
-        status=report.status,
-        ms=int((report.ended - report.started) * 1000 + 0.5),
-        path=report.path or None,
-        dialect=report.dialect,
-        model=report.model or None,
-        provider=report.provider or None,
-        target=report.target or None,
-        upstream=report.upstream_dialect or None,
-        tier=report.tier or None,
-        stream=report.stream or None,
-        client=report.caller.name or None,
-        first_byte_ms=None if report.first_byte is None else int((report.first_byte - report.started) * 1000 + 0.5),
-        input_tokens=usage.input_total if usage else None,
-        output_tokens=usage.output_total if usage else None,
-        losses=[f"{loss.path} {loss.severity}: {loss.what}" for loss in losses] if losses else None,
-        trail=report.trail if len(report.trail) > 1 else None,
-        error=report.error.message if report.error is not None else None,
-    )
-    if session:
-        line.session, line.agent, line.parent_agent = map(session.get, ("session", "agent", "parent_agent"))
-    logs.write(log, line)
 
 
 def _contested(providers: Iterable[ProviderConfig]) -> list[str]:

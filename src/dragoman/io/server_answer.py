@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from dragoman.io.date import http_date
-from dragoman.wire.http import Inbound
+from dragoman.wire.http import Inbound, RawHeaders
 
 if TYPE_CHECKING:
     from dragoman.io.server_connection import ServerConnection
@@ -140,6 +140,24 @@ class ServerAnswer:
         self.done = True
         self._connection.answered(close=self._close)
 
+    async def whole(self, status: int, headers: RawHeaders, body: bytes) -> None:
+        """The same as all of the above with one write."""
+        if self.begun:
+            raise RuntimeError("the answer has already begun")
+        head = self._encoded(status, headers, body)
+        self.begun = True
+        if self.done:
+            return
+        connection = self._connection
+        if self._framing != _LENGTH or not body:
+            connection.send(head)
+        elif len(body) <= JOIN_LIMIT:
+            connection.send(head + body)
+        else:
+            connection.send_all((head, body))
+        self.done = True
+        connection.answered(close=self._close)
+
     def bound(self, seconds: float) -> None:
         self.deadline = self._connection.loop.time() + seconds + _GRACE
 
@@ -170,15 +188,16 @@ class ServerAnswer:
 
     # Its own affairs
 
-    def _encoded(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    def _encoded(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes | None = None) -> bytes:
+        """The head. `body`: all of it, where it is known."""
         lines: list[bytes] = []
-        length: bytes | None = None
+        length = b"%d" % len(body) if body is not None else None
         is_dated = False
         close = self._connection.is_last
         for pair in headers:
             name, value = pair
             if name in _LOOKED_AT:
-                if name == b"content-length":
+                if name == b"content-length" and body is None:
                     length = value
                 elif name == b"date":
                     is_dated = True

@@ -359,14 +359,14 @@ class ServerConnection(RequestReader):
 
     # ------------------------------------------------------------ answering
 
-    def _start(self, error: DragomanError | None) -> None:
+    def _start(self, error: DragomanError | None, body: bytes | None = None) -> None:
         """The request is whole, or refused: its handler begins as soon as its bytes have been dealt with (`_begin`)."""
         self._phase = BUSY
         self._deadline = math.inf
         if error is not None:
             self._pieces.clear()
             self._bulk = None
-        inbound = self._inbound(self._take_body())
+        inbound = self._inbound(self._take_body() if body is None else body)
         answer = self._answer = ServerAnswer(self, inbound, is_old=self._is_old)
         shared = self._shared
         handler = shared.handler

@@ -131,8 +131,8 @@ class RequestReader(asyncio.Protocol):
     def send(self, data: bytes) -> None: ...
 
     @abstractmethod
-    def _start(self, error: DragomanError | None) -> None:
-        """The request is whole, or is refused with `error`: have it answered."""
+    def _start(self, error: DragomanError | None, body: bytes | None = None) -> None:
+        """The request is whole, or is refused with `error`: have it answered. `body`: None where it has come in pieces."""
 
     @abstractmethod
     def _start_mounted(self, inbound: Inbound, *, expects: bool) -> MountedExchange:
@@ -177,6 +177,10 @@ class RequestReader(asyncio.Protocol):
 
     def _more_again(self, body: bytes) -> None:
         """The body, or a part of it, of a request whose head was known."""
+        if len(body) == self._left and not self._pieces:
+            self._left = 0
+            self._start(None, body)
+            return
         if body:
             self.on_body(body)
         if self._left == 0:

@@ -359,6 +359,13 @@ class HttpExchange:
             self.close()
             raise
 
+    def at_hand(self) -> bytes | None:
+        """See `wire.http.Exchange`."""
+        connection = self._connection
+        if connection is None or not connection.complete:
+            return None
+        return connection.take() if connection.chunks else b""
+
     def close(self) -> None:
         """See `wire.http.Exchange`."""
         sending, self._sending = self._sending, None

@@ -16,6 +16,7 @@ from dragoman.pipeline import infer
 from dragoman.stored.keeping import Keeping, keeps
 from dragoman.stored.shelf import Shelf
 from dragoman.stored.there import hand_on
+from dragoman.wire.http import Outbound
 
 _NOT_THERE = frozenset({404, 405, 501})
 _JSON = [(b"content-type", b"application/json")]
@@ -57,7 +58,7 @@ async def _summarised(call: Call) -> None:
     await call.answer.whole(200, _JSON, told)
 
 
-class _Page:
+class _Page(Outbound):
     """An `Outbound` that keeps an answer in one piece."""
 
     def __init__(self) -> None:

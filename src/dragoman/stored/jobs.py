@@ -28,7 +28,7 @@ from dragoman.stored.keeping import Keeping
 from dragoman.stored.recorder import LARGEST, Recorder
 from dragoman.stored.shelf import Shelf
 from dragoman.stored.workshop import Bell, Running, Workshop
-from dragoman.wire.http import Inbound
+from dragoman.wire.http import Inbound, Outbound
 from dragoman.wire.sse import SseParser
 
 log = logging.getLogger("dragoman.stored")
@@ -41,7 +41,7 @@ _ALIVE = 20.0
 Block = dict[str, Any]
 
 
-class Tape:
+class Tape(Outbound):
     """An `Outbound` that keeps what it gets: the events of the answer's stream, or the refusal in its place."""
 
     def __init__(self, bell: Bell) -> None:

@@ -68,14 +68,13 @@ class Recorder(Tap):
     async def _finish_whole(self, head: tuple[int, RawHeaders], body: bytes) -> None:
         kept = sound(body)
         own_id = id_of(kept)
-        status, headers = head
+        status, headers = head[0], [pair for pair in head[1] if pair[0] != b"content-length"]
         if own_id:
             try:
                 await self._keep_whole(own_id, kept)
             except DragomanError as error:
                 status, headers, body = self._refusal(error)
-        await self._out.start(status, headers)
-        await self._out.finish(body)
+        await self._out.whole(status, headers, body)
 
     async def _keep_whole(self, own_id: str, kept: bytes) -> None:
         if not self._keeping.there():
@@ -87,7 +86,7 @@ class Recorder(Tap):
         call = self._call
         call.report.error = error
         told = call.dialect.encode_error(error, call.report.request_id)
-        return told.status, [*told.raw, (b"content-length", b"%d" % len(told.body))], told.body
+        return told.status, told.raw, told.body
 
     # ------------------------------------------------------------ a stream
 

@@ -100,5 +100,8 @@ class Unpacking:
         self._rest = self._unzip.unconsumed_tail
         return piece
 
+    def at_hand(self) -> bytes | None:
+        return None
+
     def close(self) -> None:
         self._exchange.close()

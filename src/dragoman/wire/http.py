@@ -96,6 +96,10 @@ class Exchange(Protocol):
         A body that broke off raises `UpstreamGarbled`, never ends."""
         ...
 
+    def at_hand(self) -> bytes | None:
+        """All of a body that has come to its end already, or None: then it is read."""
+        ...
+
     def close(self) -> None:
         """Done with it. A body that was read to its end returns its connection to the pool; otherwise the
         connection is closed at once, which is what tells the provider to stop. Safe to call twice."""
@@ -135,8 +139,8 @@ class Inbound(msgspec.Struct, kw_only=True):
 
 
 class Outbound(Protocol):
-    """Where the answer goes. A handler calls `start` once, `write` any number of times, `finish` once; or `abort`.
-    The driver cancels the handler's task when the client leaves."""
+    """Where the answer goes. A handler calls `start` once, `write` any number of times, `finish` once; or `whole` alone; or
+    `abort`. The driver cancels the handler's task when the client leaves."""
 
     def start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> Awaitable[None]:
         """Names in lower case, as everywhere."""
@@ -148,6 +152,10 @@ class Outbound(Protocol):
 
     def finish(self, data: bytes = b"") -> Awaitable[None]: ...
 
+    def whole(self, status: int, headers: RawHeaders, body: bytes) -> Awaitable[None]:
+        """An answer in one piece. `headers` are those for `start`, but without its length."""
+        return _in_two(self, status, headers, body)
+
     def bound(self, seconds: float) -> None:
         """From now on, the answer may take so long: a client that is not done taking it then is given up. Whoever makes the
         answer keeps to it; this is about a `write` that does not return."""
@@ -158,7 +166,7 @@ class Outbound(Protocol):
         ...
 
 
-class Tap:
+class Tap(Outbound):
     """What every `Outbound` in front of another one has in common that looks at what goes by, or changes it."""
 
     def __init__(self, out: Outbound) -> None:
@@ -169,3 +177,8 @@ class Tap:
 
     def abort(self) -> None:
         self._out.abort()
+
+
+async def _in_two(out: Outbound, status: int, headers: RawHeaders, body: bytes) -> None:
+    await out.start(status, [*headers, (b"content-length", b"%d" % len(body))])
+    await out.finish(body)
