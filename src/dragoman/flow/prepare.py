@@ -9,6 +9,8 @@ addressed   the URL and the headers
 
 from __future__ import annotations
 
+import msgspec
+
 from dragoman.dialects.base import Dialect, Target
 from dragoman.errors import LossRefused, ThreadUnknown, UpstreamUnreachable
 from dragoman.flow.attachments import Meanwhile
@@ -17,7 +19,7 @@ from dragoman.flow.continuity import unsealed
 from dragoman.flow.envelope import brings_own, request_headers, without_key
 from dragoman.ir.losses import Ledger
 from dragoman.ir.names import fit
-from dragoman.ir.request import Request
+from dragoman.ir.request import Request, Tool
 from dragoman.route.target import Endpoint
 from dragoman.wire.http import Inbound, RawHeaders, SettledHeaders
 
@@ -71,6 +73,8 @@ def body_for(
     request = request or call.request()
     if upstream is not call.dialect:
         _answerable(request, endpoint)
+        if request.stand_ins:
+            request = _stood_in(request, ledger)
     if call.stripped:
         request = unsealed(request, ledger)
     request, call.names = fit(request, upstream.tool_names)
@@ -90,6 +94,15 @@ def _answerable(request: Request, endpoint: Endpoint) -> None:
     if request.template is not None:
         what = f"{request.template}: {endpoint.label} does not have this prompt: send its text"
         raise LossRefused(what, code="unsupported_parameter", param=request.template)
+
+
+def _stood_in(request: Request, ledger: Ledger) -> Request:
+    tools: list[Tool] = []
+    for tool in request.tools:
+        if tool.stand_in is not None:
+            ledger.add(tool.at, None, "told as a function: its type means something to its maker's models alone", "degraded")
+        tools.append(tool.stand_in or tool)
+    return msgspec.structs.replace(request, tools=tools)
 
 
 def refuse_losses(call: Call, endpoint: Endpoint, ledger: Ledger) -> None:

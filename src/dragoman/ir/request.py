@@ -210,6 +210,8 @@ class Tool(Node):
     native: dict[str, Any] = {}
     dialect: str = ""
     namespace: Namespace | None = None
+    stand_in: Tool | None = None
+    """Of a hosted tool that the caller runs itself, and that only one maker's models know by its type: what it is to others."""
     cache: CacheMark | None = None
 
 
@@ -286,6 +288,8 @@ class Request(Node):
     store: bool | None = None
     sealed_reasoning: bool = False
     """The caller asked for the sealed form of reasoning by name. It gets it unasked too, wherever its dialect has a place."""
+    stand_ins: bool = False
+    """Some of the tools have one."""
     template: str | None = None
     """The field that names what is to be said, which only a provider of the caller's own API has."""
     goes_on_from: str | None = None

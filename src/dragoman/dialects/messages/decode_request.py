@@ -7,6 +7,7 @@ from typing import Any, cast
 import msgspec
 
 from dragoman.dialects.messages import plain
+from dragoman.dialects.messages.own_tools import stand_in
 from dragoman.dialects.pairing import unpacked
 from dragoman.dialects.raw import raw_objects, schema_of
 from dragoman.dialects.shape import Fields, wrong
@@ -101,13 +102,15 @@ def with_every_question(body: bytes) -> Request:
     messages = fields.array("messages")
     if not messages:
         raise MalformedBody("messages: at least one message is required", param="messages")
-    return _request(
+    request = _request(
         fields,
         model=fields.text("model") or "",
         system=_system(fields.any("system"), (None, "system")),
         messages=[_message(native, ((None, "messages"), index)) for index, native in enumerate(messages)],
         tools=tools,
     )
+    request.stand_ins = any(tool.stand_in is not None for tool in tools)
+    return request
 
 
 def _request(fields: Fields, *, model: str, system: list[Text], messages: list[Message], tools: list[Tool]) -> Request:
@@ -351,7 +354,9 @@ def _tool(native: dict[str, msgspec.Raw], at: Path) -> Tool:
         whole = {"type": kind, **fields.left}
         if schema is not None:
             whole["input_schema"] = schema
-        return Tool(name=str(whole.get("name", kind)), kind="hosted", native=whole, dialect="messages", at=at)
+        name = str(whole.get("name", kind))
+        other = stand_in(kind, name, at)
+        return Tool(name=name, kind="hosted", native=whole, dialect="messages", stand_in=other, at=at)
     return Tool(
         name=fields.need_text("name"),
         description=fields.text("description"),
