@@ -261,10 +261,8 @@ Tokens = Annotated[int, Kind("a whole number of tokens, at least 1", _whole(1, 1
 Dollars = Annotated[Decimal, Kind("US dollars for a million tokens, at least 0", _dollars)]
 Modality = Annotated[Input, _choice(Input, {"file": "pdf", "document": "pdf", "vision": "image"})]
 Version = Annotated[str, Kind("a version such as 2023-06-01", _word)]
-StoreUrl = Annotated[
-    Secret,
-    Kind("sqlite:///PATH, or postgresql://USER:PASSWORD@HOST/NAME, or env:NAME", _database, secret=True, references=True),
-]
+_STORE_URL = "sqlite:///PATH, or postgresql://USER:PASSWORD@HOST/NAME, or env:NAME"
+StoreUrl = Annotated[Secret, Kind(_STORE_URL, _database, secret=True, references=True)]
 Headers = Annotated[dict[str, str], Kind("header names with their values", _headers)]
 Dialect = Annotated[DialectName, _choice(DialectName, _DIALECTS)]
 FilePath = Annotated[str, Kind("the path of a file", _file)]
