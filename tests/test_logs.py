@@ -447,3 +447,16 @@ def test_everything_that_was_logged_is_written_before_the_end(start: Start) -> N
     for number in range(2_000):
         logger.info("%d", number)
     assert [record["message"] for record in records.objects()] == [str(number) for number in range(2_000)]
+
+
+def test_one_log_may_begin_before_the_one_that_it_follows_ends(start: Start) -> None:
+    """That the new one can be written is known before the old one is given up."""
+    own = logging.getLogger("dragoman")
+    levels = logging.getLogger().level, own.level
+    first = start(Log(level="warning", format="json"))
+    second = start(Log(level="debug", format="json"))
+    assert first.objects() == []
+    logger.debug("to the second")
+    assert own.level == logging.DEBUG
+    assert [one["message"] for one in second.objects()] == ["to the second"]
+    assert (logging.getLogger().level, own.level) == levels
