@@ -144,9 +144,9 @@ async def _attempt(call: Call, attempt: Attempt) -> Outcome:
         wrong = unreadable(sent)
         if wrong is not None:
             return Outcome(wrong)
-        if not sent.streams:
+        if not sent.streams and not sent.streams_as(call.core.dialects[upstream.name]):
             return await _whole(call, sent)
-        if verbatim:
+        if sent.verbatim:
             return await relay(call, sent)
         return await (translate(call, sent) if call.stream else _gather(call, sent))
     finally:

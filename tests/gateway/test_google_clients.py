@@ -28,6 +28,8 @@ from dragoman.testing import (
     ThreadedUpstream,
     ToolCall,
     Usage,
+    fold_gemini,
+    fold_gemini_array,
     render_gemini,
     scenario,
 )
@@ -152,6 +154,16 @@ def test_an_array_that_gemini_sends_arrives_byte_for_byte(
     answer = array(gateway, scripted, story)
     assert answer.content == render_gemini(story, model="m", array=True).body
     assert scripted.requests[-1].query == ""
+
+
+def test_events_that_come_where_an_array_was_asked_for_become_one(gateway: Served, scripted: ThreadedUpstream) -> None:
+    events = render_gemini(SCENARIOS["text"])
+    scripted.on("/models/always:streamGenerateContent", 200, events.body, list(events.headers))
+    body = {"contents": [{"role": "user", "parts": [{"text": "Hello?"}]}]}
+    url = f"{gateway.url}/v1beta/models/gemini/always:streamGenerateContent"
+    answer = httpx.post(url, json=body, headers={"x-goog-api-key": KEY}, timeout=20)
+    assert answer.headers["content-type"].startswith("application/json")
+    assert fold_gemini_array(answer.content).text == fold_gemini(events.body).text
 
 
 def test_an_array_that_breaks_off_ends_in_an_error(gateway: Served, scripted: ThreadedUpstream) -> None:

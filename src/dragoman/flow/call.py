@@ -286,6 +286,18 @@ class Sent(msgspec.Struct):
     def streams(self) -> bool:
         return (self.head.get(b"content-type") or b"").lower().startswith(self.upstream.framing.media)
 
+    def streams_as(self, usual: Dialect) -> bool:
+        """Whether the provider streams in its dialect's usual form where another was asked for (server-sent events for a JSON
+        array). Then that is what is read, and it is no longer the caller's."""
+        if usual is self.upstream:
+            return False
+        asked, self.upstream = self.upstream, usual
+        if self.streams:
+            self.verbatim = False
+            return True
+        self.upstream = asked
+        return False
+
     def refusal(self, status: int, data: bytes) -> UpstreamError:
         """The provider's error, as it will be told. `status` 0: it stood inside an answer whose status was 200."""
         auth = shown_to(self.endpoint)
