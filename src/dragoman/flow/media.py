@@ -148,7 +148,12 @@ def _less(one: Reach, other: Reach) -> Reach:
 
 def has_attachments(request: Request) -> bool:
     """Asked of every request that is translated, so it is plain and quick."""
-    return any(_any_within(message.parts) for message in request.messages)
+    for message in request.messages:
+        for part in message.parts:
+            kind = type(part)
+            if kind in _ATTACHED or (kind is ToolResult and _any_within([part])):
+                return True
+    return False
 
 
 def attachments_of(request: Request) -> list[Attachment]:

@@ -61,10 +61,14 @@ class MessagesEncoding:
     def messages(self, more_system: list[str]) -> list[Block]:
         """All of them. `more_system` is what the request itself adds to the instructions."""
         out: list[Block] = []
-        system = [block for part in self.request.system if part.text for block in self._text(part)]
-        system += [{"type": "text", "text": text} for text in more_system]
-        if system:
-            out.append({"role": "system", "content": _collapsed(system)})
+        said = self.request.system
+        if len(said) == 1 and said[0].text and _is_bare(said[0]) and not more_system:
+            out.append({"role": "system", "content": said[0].text})
+        elif said or more_system:
+            system = [block for part in said if part.text for block in self._text(part)]
+            system += [{"type": "text", "text": text} for text in more_system]
+            if system:
+                out.append({"role": "system", "content": _collapsed(system)})
         group: list[Message] = []
         for number, message in enumerate(self.request.messages):
             if message.role == "assistant":

@@ -162,20 +162,19 @@ def encode_response(response: Response, reply: Reply) -> bytes:
     choice = only_choice(response, reply)
     content: list[Block] = []
     characters = 0
+    refused = False
     for position, part in enumerate(choice.parts):
         block = encode_part(part, reply, complete=position not in choice.incomplete)
         if block is not None:
             content.append(block)
-            characters += length_of(part)
-    usage = response.usage or reply.estimated_usage(characters)
-    return _encode(
-        {
-            **message_head(response.id, response.model, reply),
-            "content": content,
-            **stop_fields(choice.finish, reply, refused=any(isinstance(part, Refusal) for part in choice.parts)),
-            "usage": encode_usage(usage),
-        }
-    )
+            if response.usage is None:
+                characters += length_of(part)
+        refused = refused or isinstance(part, Refusal)
+    native = message_head(response.id, response.model, reply)
+    native["content"] = content
+    native |= stop_fields(choice.finish, reply, refused=refused)
+    native["usage"] = encode_usage(response.usage or reply.estimated_usage(characters))
+    return _encode(native)
 
 
 def message_head(answer_id: str, model: str, reply: Reply) -> Block:
