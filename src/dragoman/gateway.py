@@ -290,6 +290,9 @@ class Gateway:
             await self._models(_MODELS.sub("", path, count=1).removeprefix("/"), inbound, caller, out)
         elif first in self.site.passes:
             await self._pass(self.site.passes[first], path, inbound, caller, out)
+        elif inbound.method == "POST" and _is_models(path) and ":" in path:
+            # A method of Google's: what is wrong is its name, not POST.
+            raise UnknownRoute(f"nothing here does {path.rpartition(':')[2]!r} with a model")
         elif allowed := self._allowed(path if path != "/" else ""):
             raise UnknownRoute(f"{path} takes {allowed}, not {inbound.method}", status=405)
         else:

@@ -206,6 +206,14 @@ def test_it_counts_and_lists(client: genai.Client) -> None:
     assert client.models.get(model="listed").name == "models/listed"
 
 
+def test_what_cannot_be_done_with_a_model_is_a_404(gateway: Served) -> None:
+    url = f"{gateway.url}/v1beta/models/gemini/m:predictLongRunning"
+    answer = httpx.post(url, json={}, headers={"x-goog-api-key": KEY})
+    assert answer.status_code == 404
+    assert answer.json()["error"]["status"] == "NOT_FOUND"
+    assert "predictLongRunning" in answer.json()["error"]["message"]
+
+
 def test_its_errors_are_googles(client: genai.Client, gateway: Served) -> None:
     with pytest.raises(errors.ClientError, match="NOT_FOUND") as unknown:
         client.models.generate_content(model="nope", contents="hi")
