@@ -13,7 +13,7 @@ import msgspec
 from dragoman.dialects.shape import Fields
 from dragoman.dialects.thinking import effort_of
 from dragoman.ir.losses import Ledger
-from dragoman.ir.request import CacheMark, Document, Extras, ReasoningAsk
+from dragoman.ir.request import CacheMark, Document, Extras, ReasoningAsk, Tool
 
 Block = dict[str, Any]
 
@@ -163,6 +163,14 @@ def fits_strict(schema: msgspec.Raw) -> bool:
         return _closed(msgspec.json.decode(schema))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
+
+
+def strict_tool(tool: Tool, ledger: Ledger) -> bool:
+    """Whether a tool of another API's that wants its arguments held to its schema can have that here."""
+    if fits_strict(tool.schema):
+        return True
+    ledger.add(tool.at, None, "the schema is outside the strict subset, so arguments are not held to it", "degraded")
+    return False
 
 
 def _closed(schema: Any) -> bool:

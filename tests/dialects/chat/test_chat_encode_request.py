@@ -11,6 +11,7 @@ import pytest
 from openai.types.chat import completion_create_params
 from pydantic import TypeAdapter
 
+from dragoman.dialects import DIALECTS
 from dragoman.dialects.base import Target
 from dragoman.dialects.chat import CHAT
 from dragoman.ir.losses import Ledger
@@ -455,7 +456,7 @@ def test_calls_and_results_without_ids_are_paired() -> None:
 
 # ---------------------------------------------------------------- tools, choice, format
 
-SCHEMA = '{ "type":"object" , "properties":{} }'
+SCHEMA = '{ "type":"object" , "properties":{} , "additionalProperties":false }'
 TOOL = Tool(name="f", description="d", schema=raw(SCHEMA), strict=True)
 
 
@@ -1008,3 +1009,20 @@ def test_stop_sequences_that_the_endpoint_refuses_are_left_out() -> None:
     body, lost = encode(request_of(stop=["END"]), refused=frozenset({"stop"}))
     assert "stop" not in body
     assert lost == [("stop", "degraded")]
+
+
+CLOSED = b'{"type":"object","properties":{"a":{"type":"string"}},"required":["a"],"additionalProperties":false}'
+OPTIONAL = b'{"type":"object","properties":{"a":{"type":"string"}},"additionalProperties":false}'
+
+
+@pytest.mark.parametrize("name", ["chat", "responses"])
+@pytest.mark.parametrize(("schema", "strict", "losses"), [(CLOSED, True, []), (OPTIONAL, False, ["tools[0] degraded"])])
+def test_a_tool_is_held_to_its_schema_where_the_schema_is_in_the_strict_subset(
+    name: str, schema: bytes, strict: bool, losses: list[str]
+) -> None:
+    ledger = Ledger()
+    tool = Tool(name="f", schema=msgspec.Raw(schema), strict=True, at=((None, "tools"), 0))
+    request = Request(model="m", dialect="messages", messages=[user(Text(text="x"))], tools=[tool])
+    body = json.loads(DIALECTS[name].encode_request(request, Target("m", "p", Profile()), ledger))
+    assert body["tools"][0].get("function", body["tools"][0])["strict"] is strict
+    assert [f"{loss.path} {loss.severity}" for loss in ledger.losses] == losses

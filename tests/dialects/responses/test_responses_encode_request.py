@@ -296,11 +296,13 @@ SCHEMA = msgspec.Raw(b'{"type":"object","properties":{"a":{"type":"string"}}}')
 
 
 def test_a_function_is_not_strict_unless_it_is_said() -> None:
-    tools = [Tool(name="f", description="d", schema=SCHEMA), Tool(name="g", strict=True), Tool(name="h", strict=False)]
+    closed = {"type": "object", "properties": {}, "additionalProperties": False}
+    strict = Tool(name="g", schema=msgspec.Raw(json.dumps(closed).encode()), strict=True)
+    tools = [Tool(name="f", description="d", schema=SCHEMA), strict, Tool(name="h", strict=False)]
     body, _ = encode(asked(tools=tools))
     assert body["tools"] == [
         {"type": "function", "name": "f", "description": "d", "parameters": json.loads(bytes(SCHEMA)), "strict": False},
-        {"type": "function", "name": "g", "parameters": {"type": "object", "properties": {}}, "strict": True},
+        {"type": "function", "name": "g", "parameters": closed, "strict": True},
         {"type": "function", "name": "h", "parameters": {"type": "object", "properties": {}}, "strict": False},
     ]
     used_fields(body, PARAMS, frozenset())

@@ -16,7 +16,7 @@ from dragoman.dialects.base import Target
 from dragoman.dialects.chat.encode_messages import Block, MessagesEncoding
 from dragoman.dialects.memory import Repeated
 from dragoman.dialects.openai_completions import NEUTRAL, stops_for
-from dragoman.dialects.openai_parts import CACHE_POLICY, effort_for, fits_strict, merge, short_user
+from dragoman.dialects.openai_parts import CACHE_POLICY, effort_for, fits_strict, merge, short_user, strict_tool
 from dragoman.ir.losses import Ledger
 from dragoman.ir.request import Format, Path, ReasoningAsk, Request, Sampling, Tool, ToolChoice
 
@@ -162,7 +162,7 @@ class _Encoding:
         else:
             inner["parameters"] = tool.schema if bytes(tool.schema) else _NO_PARAMETERS
             if tool.strict is not None:
-                inner["strict"] = tool.strict
+                inner["strict"] = tool.strict and (self.native or strict_tool(tool, self.ledger))
         native: Block = {"type": kind, kind: inner}
         if tool.cache is not None:
             self.ledger.add(tool.cache.spot(tool.at), None, "this target takes no cache mark here", "info")

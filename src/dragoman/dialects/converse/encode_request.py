@@ -183,7 +183,7 @@ class _Encoding:
                 self.ledger.add(at, "strict", "Converse always holds the answer to its schema", "info")
             return
         order = "Answer with one JSON object and nothing else: no prose, no code fence."
-        if wanted.kind == "schema":
+        if wanted.kind == "schema" and wanted.schema:
             order += " It must match this JSON Schema: " + bytes(wanted.schema).decode()
         body.setdefault("system", []).append({"text": order})
         self.ledger.add(wanted.at, None, "told to the model in words, not enforced", "degraded")

@@ -352,7 +352,7 @@ class _Encoding(BlocksEncoding):
                 )
             return
         order = "Answer with one JSON object and nothing else: no prose, no code fence."
-        if wanted.kind == "schema":
+        if wanted.kind == "schema" and wanted.schema:
             order += " It must match this JSON Schema: " + bytes(wanted.schema).decode()
         body.setdefault("system", []).append({"type": "text", "text": order})
         self.ledger.add(wanted.at, None, "told to the model in words, not enforced", "degraded")

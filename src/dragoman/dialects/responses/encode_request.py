@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from dragoman.dialects.base import Target
-from dragoman.dialects.openai_parts import effort_for, fits_strict, merge, short_user
+from dragoman.dialects.openai_parts import effort_for, fits_strict, merge, short_user, strict_tool
 from dragoman.dialects.responses.encode_items import Block, ItemsEncoding
 from dragoman.dialects.responses.tools import choice_body, format_body, grouped, summary_word, tool_body
 from dragoman.ir.losses import Ledger
@@ -124,7 +124,7 @@ class _Encoding:
         native = tool_body(tool)
         if not self.native and tool.kind == "function":
             # Left out, this API tries to be strict, and makes every member of the schema required.
-            native.setdefault("strict", False)
+            native["strict"] = bool(tool.strict) and strict_tool(tool, self.ledger)
         if tool.cache is not None:
             self.ledger.add(tool.cache.spot(tool.at), None, "this target takes no cache mark here", "info")
         if not self.native:
