@@ -96,6 +96,24 @@ def test_it_stops_when_it_is_told_to(tmp_path: Path, driver: str, told: signal.S
         assert "Traceback" not in process.stderr.read()
 
 
+def test_whoever_stops_it_is_told_what_it_waits_for_and_may_say_so_again(tmp_path: Path) -> None:
+    with ScriptedUpstream.in_thread() as upstream:
+        env = {"OPENAI_API_KEY": "sk-0123456789abcdef0123", "OPENAI_BASE_URL": f"{upstream.url}/v1"}
+        body = {"model": "openai/scenario:endless", "stream": True, "messages": [{"role": "user", "content": "Hi"}]}
+        with (
+            served("--no-local", cwd=tmp_path, env=env) as (url, _, process),
+            httpx.stream("POST", f"{url}/v1/chat/completions", json=body, timeout=PATIENCE) as answer,
+        ):
+            pieces = answer.iter_raw()  # held, or the client would leave
+            assert b"Jack" in next(pieces)
+            process.send_signal(signal.SIGINT)
+            assert process.stderr is not None
+            lines = iter(process.stderr.readline, "")
+            assert "answers=1" in next(line for line in lines if "told again, at once" in line)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(PATIENCE) in {130, -signal.SIGINT}
+
+
 def test_a_taken_port_is_a_sentence(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

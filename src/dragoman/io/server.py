@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
 import socket
 import ssl
@@ -26,6 +27,8 @@ from dragoman.io.mount import Mount
 from dragoman.io.process import Terminal
 from dragoman.io.server_connection import ServerConnection, Shared
 from dragoman.io.server_limits import BACKLOG, fitted
+
+log = logging.getLogger("dragoman.server")
 
 AT_ONCE = 1.0
 """Seconds that cancelled handlers get to unwind in."""
@@ -199,6 +202,10 @@ async def serve_until_told(
         number = await told
         if on_drain is not None:
             on_drain()
+        if under_way := server.running:
+            # Else somebody at a terminal sees nothing happen.
+            waits = {"answers": under_way, "seconds": patience()}
+            log.info("stops when the answers under way are finished; told again, at once", extra=waits)
         await server.drain(patience())
         return number
     finally:
