@@ -162,9 +162,18 @@ async def translate(call: Call, sent: Sent) -> Outcome:
     said = 0
     shown = over = False
     chunk = b"..."
+    before = last = b""
+    """The last two pieces: the end of the last event, at least."""
     try:
         while chunk and not over:
-            chunk = await next_chunk(call, sent.exchange)
+            before, last = last, chunk
+            try:
+                chunk = await next_chunk(call, sent.exchange)
+            except UpstreamError:
+                if not sent.upstream.ends(b"\n" + before + last, closed=False):
+                    raise
+                # A dialect without a last event of its own: all that it says at the end has been said.
+                chunk = b""
             events: list[Event] = []
             for frame in parser.feed(chunk) if chunk else parser.end():
                 events += decoder.feed(frame)
