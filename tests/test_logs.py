@@ -81,10 +81,10 @@ def test_a_text_record_is_one_line_with_its_fields(start: Start) -> None:
     assert rest == 'WARNING dragoman.tests.logs two\\nlines  model=big why="no reason" n=3 empty=""'
 
 
-@pytest.mark.parametrize("nasty", ["\x1b[2J", "a\nb", "a\r", "\x00", "\x85", "\x9b31m", "\u2028", "\u202e", "\x7f", "\ud800"])
+@pytest.mark.parametrize("nasty", ["\x1b[2J", "a\nb", "a\r", "\x00", "\x85", "\x9b31m", "\u2028", "\u202e", "\x7f"])
 def test_no_words_from_outside_break_a_line_or_command_the_terminal(start: Start, nasty: str) -> None:
     records = start(Log(format="text"))
-    logger.info("was at %s", nasty, extra={"path": f"/v1/{nasty}é", "several": [nasty.replace("\ud800", "")]})
+    logger.info("was at %s", nasty, extra={"path": f"/v1/{nasty}é", "several": [nasty]})
     (line,) = records.lines()
     assert line.isprintable()
     assert "é" in line
