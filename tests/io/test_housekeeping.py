@@ -39,7 +39,7 @@ def test_everything_is_looked_at_where_that_is_little_beside_the_time_since(
 
 @pytest.mark.parametrize(
     ("since", "worked", "share", "due"),
-    [(6, 1, 0.01, True), (6, 1, 0.5, False), (70, 1, 0.5, True), (4, 1, 0.01, False), (600, 0.01, 0.01, False)],
+    [(6, 1, 0.01, True), (6, 1, 0.5, False), (40, 1, 0.5, True), (4, 1, 0.01, False), (600, 0.01, 0.01, False)],
 )
 def test_memory_is_given_back_by_an_idle_process_and_now_and_then_by_a_busy_one(
     since: float, worked: float, share: float, due: bool

@@ -48,7 +48,7 @@ _WORKED = 0.02
 connections closed."""
 _IDLE = 0.1
 """The share of a processor below which a process is idle."""
-_TRIM_IDLE, _TRIM_BUSY = 5.0, 60.0
+_TRIM_IDLE, _TRIM_BUSY = 5.0, 30.0
 """Seconds between two times, when idle and when not: what was given back must be got again."""
 
 _FILES = 16_384
