@@ -55,14 +55,14 @@ def test_one_caller_has_a_few_values_and_conversations_at_most() -> None:
     memory = Memories("w").of("a")
     for _ in range(100):
         memory.keep("tools", value(5000))
-        memory.begin(Talk(0, [b"x" * 100], []))
+        memory.begin(Talk(0, [b"x" * 100], [], []))
     assert (len(memory.values["tools"]), len(memory.talks)) == (8, 16)
     assert memory.size == 8 * 5000 + 16 * 100
 
 
 def test_a_conversation_that_goes_on_elsewhere_counts_as_long_as_it_is() -> None:
     memory = Memories("w").of("a")
-    talk = Talk(0, [b"12345", b"678"], [])
+    talk = Talk(0, [b"12345", b"678"], [], [{}, {}])
     memory.begin(talk)
     memory.go_on(talk, 1, [b"9", b"0"], [])
     assert (talk.said, memory.size) == ([b"12345", b"9", b"0"], 7)
@@ -72,7 +72,7 @@ def test_a_conversation_that_goes_on_elsewhere_counts_as_long_as_it_is() -> None
 
 
 def test_a_conversation_is_followed_up_to_the_first_message_that_differs() -> None:
-    talk = Talk(2, [b"one", b",two", b",three"], [Message(role="user", parts=[])] * 3)
+    talk = Talk(2, [b"one", b",two", b",three"], [Message(role="user", parts=[])] * 3, [])
     assert talk.reach_in(b"[[one,two,three]") == (3, 15)
     assert talk.reach_in(b"[[one,two,four]") == (2, 9)
     assert talk.reach_in(b"[one") == (0, 2)

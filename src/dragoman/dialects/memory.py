@@ -3,7 +3,8 @@ of them is kept for the next one:
 
     Memory       of one caller: the very bytes of earlier tools, instructions and messages, and what they became in the hub
     Memories     of all callers, within a bound
-    Repeated     tools that came before; encoders keep with them what they made of them
+    Repeated     tools or instructions that came before; encoders keep with them what they made of them
+    Recalled     messages of which the first came before: the same for each of these
 
 **Finding.** Nothing is parsed to find a repetition. Bytes of an earlier body are looked for where they stood then: at the same
 distance from the beginning of the body or from its end. Messages are compared one after the other, from the first.
@@ -24,12 +25,12 @@ one that has been used longest ago is emptied first, and one that has not been u
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
 from dragoman.ir.losses import Ledger, Loss
-from dragoman.ir.request import Message, Tool
+from dragoman.ir.request import Message
 
 _MOST = 8 * 1024 * 1024
 """Bytes of bodies. What they become takes twice as much again."""
@@ -49,15 +50,16 @@ _SEPARATED = b", \t\r\n"
 _MOST_SPACE = 64
 
 Made = TypeVar("Made")
+Each = TypeVar("Each")
 
 
-class Repeated(list[Tool]):
-    """Tools that are the same for several requests of one caller. Nobody changes them."""
+class Repeated(list[Each]):
+    """What is the same for several requests of one caller. Nobody changes it."""
 
     __slots__ = ("_forms",)
 
-    def __init__(self, tools: list[Tool]) -> None:
-        super().__init__(tools)
+    def __init__(self, values: list[Each]) -> None:
+        super().__init__(values)
         self._forms: dict[Hashable, tuple[Any, list[Loss]]] = {}
 
     def form(self, key: Hashable, ledger: Ledger, make: Callable[[], Made]) -> Made:
@@ -72,6 +74,20 @@ class Repeated(list[Tool]):
             return made
         ledger.losses += found[1]
         return found[0]
+
+
+Form: TypeAlias = "dict[Hashable, Any]"
+"""What encoders made of one message, by all that it depends on beside the message. Nothing was lost by it."""
+
+
+class Recalled(list[Message]):
+    """A conversation whose first messages came before. Nobody changes these. `forms`: one for each of them."""
+
+    __slots__ = ("forms",)
+
+    def __init__(self, known: list[Message], forms: list[Form], new: list[Message]) -> None:
+        super().__init__([*known, *new])
+        self.forms = forms
 
 
 class Value(msgspec.Struct, eq=False):
@@ -96,6 +112,7 @@ class Talk(msgspec.Struct, eq=False):
     ahead: int
     said: list[bytes]
     made: list[Message]
+    forms: list[Form]
 
     @property
     def size(self) -> int:
@@ -166,6 +183,7 @@ class Memory:
         """After so many messages of the conversation these came."""
         size = talk.size
         talk.said[number:], talk.made[number:] = said, made
+        talk.forms[number:] = [{} for _ in said]
         if talk in self.talks:
             self._grow(talk.size - size)
 

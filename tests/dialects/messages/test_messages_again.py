@@ -12,7 +12,7 @@ import pytest
 
 from dragoman.dialects import EVERY
 from dragoman.dialects.base import Target
-from dragoman.dialects.memory import Memories, Memory, Repeated
+from dragoman.dialects.memory import Memories, Memory, Recalled, Repeated
 from dragoman.dialects.messages import again, plain
 from dragoman.dialects.messages.again import decode_again
 from dragoman.dialects.messages.decode_request import decode_request
@@ -239,6 +239,8 @@ def test_every_dialect_writes_the_same_the_second_time_and_the_third() -> None:
     for _ in range(3):
         request = decode_again(body, known)
         assert isinstance(request.tools, Repeated)
+        assert isinstance(request.system, Repeated)
+        assert isinstance(request.messages, Recalled)
         assert encoded(request) == wanted
     # And has changed nothing of what is kept.
     assert decode_again(body, known) == decode_request(body)
@@ -247,7 +249,7 @@ def test_every_dialect_writes_the_same_the_second_time_and_the_third() -> None:
 def test_what_depends_on_the_target_is_not_taken_from_another() -> None:
     known = taught(written(session(1)))
     request = decode_again(written(session(1)), known)
-    for profile in (Profile(), Profile(custom_tools=False), ODD, Profile()):
+    for profile in (Profile(), Profile(custom_tools=False), ODD, Profile(call_ids="nine"), Profile()):
         written_now, anew = (
             EVERY["chat"].encode_request(each, Target("m", "up", profile), Ledger())
             for each in (request, decode_request(written(session(1))))

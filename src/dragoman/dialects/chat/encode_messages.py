@@ -17,6 +17,7 @@ from dragoman.dialects import freetext
 from dragoman.dialects.base import Target
 from dragoman.dialects.chat.reasoning import native_item
 from dragoman.dialects.foreign import readable
+from dragoman.dialects.memory import Form, Recalled, Repeated
 from dragoman.dialects.openai_parts import as_error, file_name, heading_of, merge
 from dragoman.ir import carrier
 from dragoman.ir.losses import Ledger
@@ -40,6 +41,8 @@ from dragoman.ir.request import (
 
 Block = dict[str, Any]
 
+_encode = msgspec.json.Encoder().encode
+
 MOST_MARKS = 4
 _SHORT = 40
 _NINE = re.compile(r"[A-Za-z0-9]{9}\Z")
@@ -58,29 +61,71 @@ class MessagesEncoding:
         self._marked = self._choose_marks()
         self._unnamed: list[str] = []
 
-    def messages(self, more_system: list[str]) -> list[Block]:
-        """All of them. `more_system` is what the request itself adds to the instructions."""
-        out: list[Block] = []
-        said = self.request.system
-        if len(said) == 1 and said[0].text and _is_bare(said[0]) and not more_system:
-            out.append({"role": "system", "content": said[0].text})
-        elif said or more_system:
-            system = [block for part in said if part.text for block in self._text(part)]
-            system += [{"type": "text", "text": text} for text in more_system]
-            if system:
-                out.append({"role": "system", "content": _collapsed(system)})
-        group: list[Message] = []
-        for number, message in enumerate(self.request.messages):
+    def messages(self, more_system: list[str]) -> list[Any]:
+        """All of them, some written already. `more_system` is what the request itself adds to the instructions."""
+        out: list[Any] = []
+        self._system(more_system, out)
+        messages = self.request.messages
+        forms = messages.forms if isinstance(messages, Recalled) else ()
+        group: list[tuple[Message, Form | None]] = []
+        for number, message in enumerate(messages):
+            form = forms[number] if number < len(forms) else None
             if message.role == "assistant":
                 self._turn(group, out)
                 group = []
-                out.append(self._plain_assistant(message) or self._assistant(message, number))
+                written = self._plain(message) if form is None else self._written(message, form)
+                out += [self._assistant(message, number)] if written is None else written[1]
             else:
-                group.append(message)
+                group.append((message, form))
         self._turn(group, out)
         return out
 
+    def _system(self, more_system: list[str], out: list[Any]) -> None:
+        said = self.request.system
+        if len(said) == 1 and said[0].text and _is_bare(said[0]) and not more_system:
+            out.append({"role": "system", "content": said[0].text})
+        elif isinstance(said, Repeated) and not more_system and self.profile.cache_marks == "none":
+            out += said.form(("chat", self.native), self.ledger, self._written_system)
+        elif said or more_system:
+            out += self._instructions(more_system)
+
+    def _written_system(self) -> list[msgspec.Raw]:
+        return [msgspec.Raw(_encode(block)) for block in self._instructions([])]
+
+    def _instructions(self, more_system: list[str]) -> list[Block]:
+        system = [block for part in self.request.system if part.text for block in self._text(part)]
+        system += [{"type": "text", "text": text} for text in more_system]
+        return [{"role": "system", "content": _collapsed(system)}] if system else []
+
     # ------------------------------------------------------------ as nearly all are
+
+    def _written(self, message: Message, form: Form) -> tuple[list[Any], list[Any]] | None:
+        """The same of a message that came before, as it was written then: that depends on nothing but the ids that the target
+        takes, and loses nothing."""
+        key = "chat", self.profile.call_ids
+        found = form.get(key)
+        if found is None and (written := self._plain(message)) is not None:
+            results, rest = written
+            found = form[key] = [msgspec.Raw(_encode(one)) for one in results], [msgspec.Raw(_encode(one)) for one in rest]
+        return found
+
+    def _plain(self, message: Message) -> tuple[list[Any], list[Any]] | None:
+        """Results, and what else a message says; None where it is not plain."""
+        if message.role == "assistant":
+            native = self._plain_assistant(message)
+            return None if native is None else ([], [native])
+        text = _only_text(message)
+        if text is not None:
+            return [], [{"role": message.role, "content": text}]
+        if message.name is not None or message.extras:
+            return None
+        results: list[Block] = []
+        for part in message.parts:
+            native = self._plain_result(part) if isinstance(part, ToolResult) else None
+            if native is None:
+                return None
+            results.append(native)
+        return (results, []) if results else None
 
     def _plain_assistant(self, message: Message) -> Block | None:
         """Texts, then calls of functions, and nothing beside them; None for any other turn."""
@@ -166,12 +211,14 @@ class MessagesEncoding:
 
     # ------------------------------------------------------------ turns that are not the assistant's
 
-    def _turn(self, group: list[Message], out: list[Block]) -> None:
+    def _turn(self, group: list[tuple[Message, Form | None]], out: list[Any]) -> None:
         """The messages between two assistant turns: first every result, then all else."""
-        rest: list[Block] = []
-        for message in group:
-            if (text := _only_text(message)) is not None:
-                rest.append({"role": message.role, "content": text})
+        rest: list[Any] = []
+        for message, form in group:
+            written = self._plain(message) if form is None else self._written(message, form)
+            if written is not None:
+                out += written[0]
+                rest += written[1]
                 continue
             blocks: list[Block] = []
             moved: list[Block] = []
@@ -179,7 +226,7 @@ class MessagesEncoding:
             for part in message.parts:
                 if isinstance(part, ToolResult):
                     results += 1
-                    out.append(self._plain_result(part) or self._result(part, moved))
+                    out.append(self._result(part, moved))
                 else:
                     blocks += self._blocks(part)
             if not blocks and not moved and results:

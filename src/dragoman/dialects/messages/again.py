@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterator, Sequence
 
 import msgspec
 
-from dragoman.dialects.memory import LEAST, Memory, Repeated, Talk, Value, pieces
+from dragoman.dialects.memory import LEAST, Form, Memory, Recalled, Repeated, Talk, Value, pieces
 from dragoman.dialects.messages import plain
 from dragoman.dialects.messages.decode_request import decode_request, of_plain, with_every_question
 from dragoman.ir.request import Request, Text
@@ -108,7 +108,7 @@ def _of_the_rest(body: bytes, cuts: list[_Cut], memory: Memory) -> Request | Non
     if not all(_arrived(cut.member, read, memory.word) for cut in cuts):
         memory.forget()
         return None
-    talk = cuts[0]
+    number = 0
     for cut in cuts:
         match cut.member:
             case "tools":
@@ -116,17 +116,17 @@ def _of_the_rest(body: bytes, cuts: list[_Cut], memory: Memory) -> Request | Non
             case "system":
                 read.system = None
             case _:
-                talk = cut
+                number = cut.number
                 del read.messages[0]
-    request = of_plain(read, talk.number)
+    request = of_plain(read, number)
     for cut in cuts:
         if cut.talk is not None:
-            request.messages = [*cut.talk.made[: cut.number], *request.messages]
+            request.messages = Recalled(cut.talk.made[:number], cut.talk.forms[:number], request.messages)
+            if len(request.messages) > number:
+                _go_on(short, request, cut, memory)
         elif cut.value is not None:
             cut.value.ahead, cut.value.behind = cut.place, len(body) - cut.end
             setattr(request, cut.member, cut.value.made)
-    if talk.talk is not None and len(request.messages) > talk.number:
-        _go_on(short, request, talk, memory)
     if len(short) >= LEAST:
         _learn(body, request, memory, [cut.member for cut in cuts])
     return request
@@ -165,12 +165,13 @@ def _learn(body: bytes, request: Request, memory: Memory, known: Sequence[str] =
         request.tools = Repeated(request.tools)
         _keep(body, "tools", bytes(slices.tools), request.tools, memory)
     if "system" in signs:
+        request.system = Repeated(request.system)
         _keep(body, "system", bytes(slices.system), request.system, memory)
     if "messages" in signs:
         start = _place_of(body, bytes(slices.messages[0]), b'"messages":[')
         said = pieces(body, slices.messages, start) if start is not None else None
         if start is not None and said is not None:
-            memory.begin(Talk(start, said, request.messages[:]))
+            memory.begin(Talk(start, said, request.messages[:], [{} for _ in said]))
 
 
 def _signs(request: Request) -> Iterator[tuple[str, Hashable]]:
@@ -211,8 +212,9 @@ def _go_on(short: bytes, request: Request, cut: _Cut, memory: Memory) -> None:
     said = pieces(short, values, short.index(word) + len(word))
     if said is None:
         return
-    made = request.messages[cut.number :]
-    if len(cut.talk.said) - cut.number <= _NEAR_END:
-        memory.go_on(cut.talk, cut.number, said, made)
+    talk, number = cut.talk, cut.number
+    if len(talk.said) - number <= _NEAR_END:
+        memory.go_on(talk, number, said, request.messages[number:])
     else:
-        memory.begin(Talk(cut.talk.ahead, [*cut.talk.said[: cut.number], *said], request.messages[:]))
+        forms: list[Form] = [*talk.forms[:number], *({} for _ in said)]
+        memory.begin(Talk(talk.ahead, [*talk.said[:number], *said], list(request.messages), forms))
