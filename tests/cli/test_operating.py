@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Generator
 from contextlib import ExitStack
 from pathlib import Path
@@ -144,6 +145,18 @@ def test_a_signal_while_it_starts_is_heeded_and_leaves_nothing_behind(
 def reachable(port: int) -> bool:
     with socket.socket() as client:
         return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.parametrize(("driver", "workers"), [("native", 1), ("asgi", 1), ("native", 2)])
+def test_an_end_that_is_told_again_and_again_is_a_good_end(
+    tmp_path: Path, upstream: ThreadedUpstream, driver: str, workers: int
+) -> None:
+    with started(tmp_path, config=settings(upstream, driver=driver, workers=workers)) as gateway:
+        gateway.process.terminate()
+        while gateway.process.poll() is None:
+            gateway.process.terminate()
+            time.sleep(0.1)
+        assert gateway.process.returncode == 0
 
 
 def alive(pid: int) -> bool:

@@ -14,6 +14,7 @@ import pytest
 from dragoman.config import ServerLimits, load
 from dragoman.io.mount import Message, Mount, MountFailed, Receive, Scope, Send
 from dragoman.io.serving import serve
+from tests.io.process_signals import signals_as_before
 from tests.io.scripted_peer import Run, run_on, until
 from tests.io.server_drivers import PIECE, Echo, chunked, get, on_all_drivers, post, serving
 
@@ -434,7 +435,7 @@ def test_a_gateway_whose_application_does_not_start_does_not_either(driver: str,
     async def started() -> None:
         pytest.fail("it serves")
 
-    with listener, pytest.raises(MountFailed, match=why):
+    with listener, signals_as_before(), pytest.raises(MountFailed, match=why):
         serve(config, listener, started, mount_of=lambda _: living(life))
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port))

@@ -21,6 +21,7 @@ from dragoman.config import Config
 from dragoman.io.local import LocalModel
 from dragoman.io.supervising import CONTROL, Brief, Order, Source, line, lock_file
 from dragoman.io.supervisor import Plan, Supervisor, WorkerProcess
+from tests.io.process_signals import signals_as_before
 
 LIMIT = 30
 MODULE = "tests.io.steered_worker"
@@ -28,11 +29,8 @@ MODULE = "tests.io.steered_worker"
 
 @pytest.fixture(autouse=True)
 def _signals_as_before() -> Generator[None]:
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = [signal.getsignal(number) for number in numbers]
-    yield
-    for number, handler in zip(numbers, before, strict=True):
-        signal.signal(number, handler)
+    with signals_as_before():
+        yield
 
 
 class Spawning:
@@ -308,6 +306,32 @@ def test_what_a_worker_is_told_before_it_can_be_spoken_to_reaches_it() -> None:
                 await worker.attend(got_ready)
             assert (ready, worker.code) == (1, 0)
             worker.tell(Order("hurry"))  # to nobody
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("heard", [True, False])
+def test_a_worker_whose_supervisor_is_gone_in_the_middle_of_a_word_ends(heard: bool) -> None:
+    """It is reset then, rather than told the end, and has nobody to say anything to."""
+
+    async def scenario() -> None:
+        source = Source(text='{"local": false, "store": false}', suffix=".json")
+        with open_lock() as lock, socket.create_server(("127.0.0.1", 0)) as port:
+            ours, theirs = socket.socketpair()
+            ours.settimeout(LIMIT)
+            with theirs:
+                process = await asyncio.create_subprocess_exec(
+                    sys.executable, "-m", "dragoman.io.worker",
+                    pass_fds=[port.fileno(), theirs.fileno(), lock], env={**os.environ, CONTROL: str(theirs.fileno())},
+                )  # fmt: skip
+            brief = Brief(number=1, source=source, ports={1: port.fileno()}, lock=lock)
+            with ours:
+                ours.sendall(line(brief) + line(Order("listen", 1)))
+                if heard:
+                    assert await asyncio.to_thread(ours.recv, 1024)
+                ours.sendall(line(Order("report")) * 200)
+            async with asyncio.timeout(LIMIT):
+                assert await process.wait() == 0
 
     asyncio.run(scenario())
 

@@ -28,6 +28,15 @@ def end_within(seconds: float, code: int) -> None:
     alarm.start()
 
 
+def ignore_signals() -> None:
+    """From here to the end of this process: it is ending, and is not to be disturbed in it. Some send a signal twice, to the
+    process and to its group, and the interpreter would meet the second one without a handler while it tidies up."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if sys.platform != "win32":
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
 class Starting:
     """Signals of a process that does not serve yet: left to themselves, each would kill it and leave its work lying about. To
     be made in the main thread. Whoever serves sets handlers of its own."""

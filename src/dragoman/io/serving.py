@@ -13,7 +13,7 @@ from dragoman.config import Config
 from dragoman.io.housekeeping import Housekeeper
 from dragoman.io.local import LocalModel
 from dragoman.io.mount import Mount, Started
-from dragoman.io.process import Terminal
+from dragoman.io.process import Terminal, ignore_signals
 from dragoman.io.reloading import Current, MountOf, Reread
 from dragoman.io.server import Server, serve_until_told
 from dragoman.io.tls import server_context
@@ -28,8 +28,9 @@ def serve(
     mount_of: MountOf | None = None,
     reread: Reread | None = None,
 ) -> signal.Signals:
-    """Serve until a signal comes; answers under way get `server.drain` seconds then. Returns the signal. For the main
-    thread only. `model` runs, and is stopped at the end. `reread` is what SIGHUP does."""
+    """Serve until a signal comes; answers under way get `server.drain` seconds then. Returns the signal; from then on signals
+    are ignored, as this process is about to end. For the main thread only. `model` runs, and is stopped at the end. `reread`
+    is what SIGHUP does."""
     tls = server_context(config.server.tls) if config.server.tls is not None else None
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         current = Current(config, model, tls, reread)
@@ -47,6 +48,7 @@ async def _serve(
         try:
             return await run(current, listener, started, tls, mount)
         finally:
+            ignore_signals()
             if mount is not None:
                 await mount.stop()
     finally:

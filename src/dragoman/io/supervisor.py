@@ -32,7 +32,7 @@ import msgspec
 from dragoman.config import Config
 from dragoman.errors import ConfigError, DragomanError
 from dragoman.io.local import LocalModel
-from dragoman.io.process import Terminal
+from dragoman.io.process import Terminal, ignore_signals
 from dragoman.io.reloading import check_unmoved, same_model, started_model
 from dragoman.io.supervising import CONTROL, Brief, News, Order, Source, lent, line
 
@@ -205,7 +205,7 @@ class Supervisor:
         finally:
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 loop.remove_signal_handler(number)
-                signal.signal(number, signal.SIG_IGN)  # it is ending, and is not to be disturbed in it
+            ignore_signals()
             await self._clear()
 
     def _all_ready(self) -> bool:

@@ -116,12 +116,11 @@ class UvicornServer(uvicorn.Server):
     def capture_signals(self) -> Generator[None]:
         """In place of uvicorn's own, which raises what it has caught once more when all is done."""
         caught = (signal.SIGINT, signal.SIGTERM) if self._on_signal is not None else ()
-        before = {number: signal.signal(number, self.handle_exit) for number in caught}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        for number in caught:
+            signal.signal(number, self.handle_exit)
+        yield  # and then they are ignored, or somebody else's business
+        for number in caught:
+            signal.signal(number, signal.SIG_IGN)
 
     def swap(self, handler: Handler, settings: Settings) -> list[asyncio.Task[None]]:
         """See `Server.swap`. `drain` is another one as well."""

@@ -150,7 +150,7 @@ class Worker:
             if self._mount is not None:
                 await self._mount.start()
             settle()
-            self._control.write(line(News("ready")))
+            self._say(News("ready"))
             reading = loop.create_task(self._obey(orders))
             try:
                 with Housekeeper(self._serving.connections):
@@ -166,11 +166,18 @@ class Worker:
     async def _obey(self, orders: asyncio.StreamReader) -> None:
         try:
             await self._follow(orders)
+        except ConnectionError:
+            pass  # as good as its end
         except Exception as error:
             # One that hears nothing any more would never end.
             log.exception("a fault in worker %d", self._brief.number)
-            self._control.write(line(News("failed", f"{type(error).__name__}: {error}")))
+            self._say(News("failed", f"{type(error).__name__}: {error}"))
         self._end(drains=True)  # nobody is left who would say so
+
+    def _say(self, news: News) -> None:
+        """To nobody, if the supervisor is gone: uvloop would raise."""
+        if not self._control.is_closing():
+            self._control.write(line(news))
 
     async def _follow(self, orders: asyncio.StreamReader) -> None:
         while said := await orders.readline():
@@ -191,7 +198,7 @@ class Worker:
                 case "hurry":
                     self._serving.hurry()
                 case "report":
-                    self._control.write(line(News("alive")))
+                    self._say(News("alive"))
                 case _:
                     assert_never(order.do)
 
@@ -235,7 +242,8 @@ async def _main(control: socket.socket, mount_of: MountOf | None) -> int:
             finally:
                 close_logs()
         except DragomanError as error:
-            writer.write(line(News("failed", str(error))))
+            if not writer.is_closing():
+                writer.write(line(News("failed", str(error))))
             return FAILED
         return 0
     finally:
