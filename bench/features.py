@@ -12,7 +12,7 @@ from bench.contestant import Contestant
 from bench.ours import ours
 
 _SUITES = ("chat", "messages", "large", "chat-burst", "messages-burst")
-_LOG = 'log: {level: info, format: json, file: "${BENCH_LOG}"}'
+_LOG = 'log: {level: info, format: json, sample: 0.1, file: "${BENCH_LOG}"}'
 _KEYS = "keys:\n  - {name: bench, key: sk-bench-client-0001}\n"
 
 
@@ -31,8 +31,9 @@ _MANY_KEYS = _KEYS + "".join(f"  - {{name: other-{number}, key: sk-bench-other-{
 CHANGES: dict[str, tuple[str, Callable[[str], str]]] = {
     "no-key": ("without a client key to check", _replaced(_KEYS, "")),
     "many-keys": ("with a thousand more client keys", _replaced(_KEYS, _MANY_KEYS)),
-    "no-log": ("without a line for each request (`level: warning`)", _replaced("level: info", "level: warning")),
-    "text-log": ("with its lines as text", _replaced("format: json", "format: text")),
+    "all-lines": ("with a line in the log for each request", _replaced("sample: 0.1", "sample: 1")),
+    "text-lines": ("with a line for each, as text", _replaced("format: json, sample: 0.1", "format: text, sample: 1")),
+    "no-log": ("without any (`level: warning`)", _replaced("level: info", "level: warning")),
     "debug-log": ("with `level: debug`", _replaced("level: info", "level: debug")),
     "strict": ("strict: what would be lost is refused", _replaced(_LOG, f"strict: true\n  {_LOG}")),
     "no-vault": ("without the vault of sealed state", _replaced("store: {", "vault: false\nstore: {")),

@@ -118,7 +118,9 @@ async def _attempt(call: Call, attempt: Attempt) -> Outcome:
     if call.regular is not None:
         call.regular.translated = not verbatim
     report.usage = None
-    report.ledger = ledger = Ledger()
+    if attempt.number > 1 or call.stripped:
+        report.ledger = Ledger()  # what the one before it lost is of no interest any more
+    ledger = report.ledger
     request = await fitted(call, endpoint, upstream, ledger) if not verbatim and call.has_attachments() else None
     if not verbatim and call.core.continuity is not None and call.core.continuity.may_recall(call):
         request = await call.core.continuity.recall(call, endpoint, upstream, request)

@@ -6,7 +6,7 @@ gone, and an error becomes an event in the caller's dialect. Pings are no conten
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from dragoman.dialects.base import Dialect
 from dragoman.errors import DragomanError
@@ -98,10 +98,11 @@ class Answer:
                 headers.append(pair)
         return headers
 
-    async def write(self, data: bytes) -> None:
+    def write(self, data: bytes) -> Awaitable[None]:
+        """Done when the caller can take more. No coroutine of its own: it would cost at every event."""
         self.content = True
-        await self._out.write(data)
         self.quiet_since = self._clock.now()
+        return self._out.write(data)
 
     async def finish(self, data: bytes = b"") -> None:
         self.complete = self.finished = True

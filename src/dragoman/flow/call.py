@@ -264,7 +264,10 @@ class Call:
             raise UpstreamTimeout("the request took longer than its total timeout", phase="total")
         if not (self.stream and may_ping and self.dialect.ping):
             return left
-        return max(0.0, min(left, self.answer.quiet_since + max(self.core.ping_every, _LEAST_PING) - now))
+        # Asked for each event. `min` and `max` are dear.
+        every = self.core.ping_every
+        due = self.answer.quiet_since + (every if every > _LEAST_PING else _LEAST_PING) - now
+        return left if due > left else due if due > 0.0 else 0.0
 
 
 class Sent(msgspec.Struct):

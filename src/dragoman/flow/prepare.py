@@ -38,7 +38,9 @@ def begin(call: Call) -> list[Endpoint]:
     call.answer.bound(patience)
     call.first = route.endpoints[0].provider
     # Several keys of one provider are no choice where the caller brings its own.
-    endpoints = [one for one in route.endpoints if one.key == 1 or not brings_own(one, call.report.caller)]
+    endpoints = list(route.endpoints)
+    if several:
+        endpoints = [one for one in endpoints if one.key == 1 or not brings_own(one, call.report.caller)]
     return endpoints if call.kept is None else call.kept.among(endpoints)
 
 

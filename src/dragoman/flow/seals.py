@@ -141,6 +141,8 @@ class Witness:
 
     def foreign(self, issuer: str) -> Foreign | None:
         """Whether a seal is known to be another's, or unknown to this one; None when nothing is known of any other."""
+        if not self._number and not self._refused:
+            return None
         others = any(count and of != issuer for of, count in self._number.items())
         if not others and not self._refused:
             return None

@@ -9,6 +9,8 @@ properly after everything but that event, which several servers leave out (`Dial
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from dragoman.dialects.base import Reply
@@ -29,6 +31,8 @@ _HELD_MOST = 1024 * 1024
 """No more than this is held back before the first content, in bytes."""
 _RECENT = 8 * 1024
 """Usage, the end and an error are looked for in the last so many bytes of a verbatim stream."""
+_MOST_UNSEEN = 16 * 1024
+"""Events are looked at so many bytes at a time."""
 _MOMENT = 0.01
 """Seconds to wait for the end of a body behind its last event. It is there at once as a rule, and then the caller's answer
 ends with that event too: many clients hang up when they have seen it, and a connection is only used again after its end."""
@@ -50,20 +54,16 @@ async def relay(call: Call, sent: Sent) -> Outcome:
     call.report.first_byte = call.core.clock.now()
     await answer.begin(200, response_headers(sent.head, stream=True))
     call.let_go(words=True)
-    aligner, chunk, ready, recent = upstream.framing.aligner(), held, b"", b"\n"
+    aligner, chunk, ready = upstream.framing.aligner(), held, b""
+    passed = _Passed(witness_of(call, upstream, sent.endpoint))
     ended = False
     failure: DragomanError | None = None
-    witness = witness_of(call, upstream, sent.endpoint)
     try:
         while chunk:
             ready = aligner.feed(chunk)
             if ready:
-                if witness is not None:
-                    witness(ready)
                 answer.torn = not aligner.between
-                # The last event may be larger: in Responses it holds the whole answer, and all tools of the request.
-                recent = (recent + ready)[-_RECENT:] if len(ready) < _RECENT else b"\n" + ready
-                ended = upstream.ends(recent[-len(ready) - 1 :], closed=False)
+                ended = upstream.ends(passed.add(ready), closed=False)
                 if ended:
                     break
                 await answer.write(ready)
@@ -71,6 +71,7 @@ async def relay(call: Call, sent: Sent) -> Outcome:
     except DragomanError as broken:
         failure = broken
     finally:
+        recent = passed.recent()
         call.report.usage = upstream.usage_of(held[:_RECENT], recent)
     if ended:
         await _epilogue(call, sent.exchange, aligner, ready)
@@ -83,6 +84,48 @@ async def relay(call: Call, sent: Sent) -> Outcome:
         # The provider's own words have reached the caller already.
         await answer.finish()
     return Outcome(told or failure or UpstreamGarbled("the stream broke off before its end"), committed=True)
+
+
+class _Passed:
+    """What went by: its last bytes, and what `witness` is to see of it, which is all, some events at a time."""
+
+    __slots__ = ("_pieces", "_seen", "_size", "_witness")
+
+    def __init__(self, witness: Callable[[bytes], None] | None) -> None:
+        self._pieces = [b"\n"]
+        self._size = 0
+        self._seen = 1
+        """Bytes of the first piece that were shown to the witness."""
+        self._witness = witness
+
+    def add(self, ready: bytes) -> bytes:
+        """The same with the byte before it."""
+        both = self._pieces[-1][-1:] + ready
+        if len(ready) >= _RECENT:
+            self._show()
+            if self._witness is not None:
+                self._witness(ready)
+            self._pieces, self._seen = [both], len(both)
+        else:
+            self._pieces.append(ready)
+            self._size += len(ready)
+            if self._size > _MOST_UNSEEN:
+                self._show()
+        return both
+
+    def recent(self) -> bytes:
+        """The last `_RECENT` bytes, or more: the last event may be larger. In Responses it holds the whole answer, and all
+        tools of the request."""
+        self._show()
+        return self._pieces[0]
+
+    def _show(self) -> None:
+        if self._size:
+            data = b"".join(self._pieces)
+            if self._witness is not None:
+                self._witness(data[self._seen :])
+            data = data[-_RECENT:]
+            self._pieces, self._seen, self._size = [data], len(data), 0
 
 
 async def _epilogue(call: Call, exchange: Exchange, aligner: Cutter, last: bytes) -> None:

@@ -41,8 +41,13 @@ async def tried(call: Call, endpoints: Sequence[Endpoint], one: Try) -> None:
             _clean(outcome.error, attempt.endpoint)
             if refused(call, attempt.endpoint, outcome):
                 outcome = await _without_seals(call, attempt, one, outcome.error)
-        if isinstance(outcome.error, UpstreamError) and not outcome.error.provider:
-            outcome.error.provider = attempt.endpoint.provider
+            if isinstance(outcome.error, UpstreamError) and not outcome.error.provider:
+                outcome.error.provider = attempt.endpoint.provider
+        elif attempt.number == 1 and not outcome.note:
+            # The usual case: nothing is left to be planned.
+            plan.close()
+            call.report.trail = [f"{attempt.endpoint.label}: ok"]
+            return
         try:
             attempt = plan.send(outcome)
         except StopIteration as stop:

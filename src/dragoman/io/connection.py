@@ -249,8 +249,11 @@ class Connection(asyncio.Protocol):
         if self._as_head and chunks:
             chunks.clear()
             self._spoil()
-        has_more = len(chunks) > before
-        if has_more:
+        came = len(chunks) - before
+        has_more = came > 0
+        if came == 1:
+            self._buffered += len(chunks[-1])
+        elif came:
             self._buffered += sum(map(len, chunks[before:] if before else chunks))
         if stopped is not None:
             self._parser_stopped(stopped)

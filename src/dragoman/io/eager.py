@@ -17,8 +17,8 @@ import asyncio
 import contextvars
 import logging
 from asyncio.tasks import _enter_task, _leave_task  # pyright: ignore[reportPrivateUsage, reportUnknownVariableType]
-from collections.abc import Callable, Coroutine, Generator
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
+from typing import Any, Protocol, cast
 
 log = logging.getLogger("dragoman.server")
 
@@ -34,6 +34,20 @@ class Stepped(Protocol):
     def task_ended(self, error: BaseException | None) -> None:
         """Before the end of the last step. `error`: what the coroutine raised, other than its cancellation."""
         ...
+
+
+class _Done:
+    """To be awaited where there is nothing to wait for."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Iterator[Any]:
+        return _NOTHING
+
+
+_NOTHING: Iterator[Any] = iter(())
+"""Is over, and stays so."""
+DONE = cast("Awaitable[None]", _Done())
 
 
 class Waiter:
@@ -82,13 +96,11 @@ class Waiter:
             finally:
                 self.armed = False
                 self._task = self._callback = None
-        return self.result()
+        if self._cancelled:
+            raise asyncio.CancelledError
+        return self.value
 
     # What a task asks of a future
-
-    def hand_to(self, task: EagerTask) -> None:
-        self._asyncio_future_blocking = False
-        self._task = task
 
     def add_done_callback(self, callback: Callable[[Any], object], *, context: contextvars.Context | None = None) -> None:
         self._callback, self._context = callback, context
@@ -165,17 +177,26 @@ class EagerTask:
             self._over = True
             error = raised
         else:
-            self._wait_for(waited)
+            if type(waited) is Waiter and not self._must_cancel:
+                # The usual case, without a call.
+                waited._asyncio_future_blocking = False
+                waited._task = self  # pyright: ignore[reportPrivateUsage]
+                self._waits_for = waited
+            else:
+                self._wait_for(waited)
         finally:
             _leave_task(loop, self)  # pyright: ignore[reportArgumentType]
             if self._over:
-                self._end(error)
+                work.task_ended(error)
+                if self._ended is not None and not self._ended.done():
+                    self._ended.set_result(None)
             work.in_step = False
             work.step_ended()
 
     def _wait_for(self, waited: Any) -> None:
         if type(waited) is Waiter:
-            waited.hand_to(self)
+            waited._asyncio_future_blocking = False
+            waited._task = self  # pyright: ignore[reportPrivateUsage]
         elif waited is None:
             self._loop.call_soon(self.go_on)  # `asyncio.sleep(0)`
             return
@@ -193,11 +214,6 @@ class EagerTask:
 
     def _future_done(self, _: asyncio.Future[Any]) -> None:
         self.go_on()  # the future itself raises what there is to raise
-
-    def _end(self, error: BaseException | None) -> None:
-        self._work.task_ended(error)
-        if self._ended is not None and not self._ended.done():
-            self._ended.set_result(None)
 
     def ended(self) -> asyncio.Future[None]:
         """Done when the task is, however it ended."""

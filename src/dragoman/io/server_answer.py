@@ -13,10 +13,11 @@ from __future__ import annotations
 import http
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from typing import TYPE_CHECKING
 
 from dragoman.io.date import http_date
+from dragoman.io.eager import DONE
 from dragoman.wire.http import Inbound, RawHeaders
 
 if TYPE_CHECKING:
@@ -90,19 +91,27 @@ class ServerAnswer:
 
     # Outbound
 
-    async def start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+    # No coroutines where there is nothing to wait for: they would cost at every event.
+
+    def start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> Awaitable[None]:
         """Raises `ValueError` for a head that would not be the head that was meant."""
         if self.begun:
             raise RuntimeError("the answer has already begun")
         self._put(self._encoded(status, headers))
         self.begun = True
+        return DONE
 
-    async def write(self, data: bytes) -> None:
+    def write(self, data: bytes) -> Awaitable[None]:
         if self.done or not data:
-            return
+            return DONE
         framing = self._framing
         if framing == _CHUNKED:
-            self._put_chunk(data, b"\r\n")
+            if self.in_step and not self._pending and len(data) <= JOIN_LIMIT:
+                # An event on its own: it leaves when the step ends.
+                self._pending.append(b"%x\r\n%b\r\n" % (len(data), data))
+                self._size = len(data)
+            else:
+                self._put_chunk(data, b"\r\n")
         elif framing != _NOTHING:
             if framing == _LENGTH:
                 self._count(data)
@@ -110,8 +119,7 @@ class ServerAnswer:
         elif not self.begun:
             raise RuntimeError("the answer has not begun")
         connection = self._connection
-        if connection.is_full:
-            await connection.room()
+        return connection.room() if connection.is_full else DONE
 
     async def finish(self, data: bytes = b"") -> None:
         if self.done:
@@ -176,13 +184,19 @@ class ServerAnswer:
     # Stepped
 
     def step_ended(self) -> None:
-        if self._pending and not self.done:
-            self._flush()
+        pending = self._pending
+        if pending and not self.done:
+            if len(pending) == 1:
+                data = pending.pop()
+                self._size = 0
+                self._connection.send(data)
+            else:
+                self._flush()
 
     def task_ended(self, error: BaseException | None) -> None:
         if error is not None:
             log.error("the handler failed on %s %s", self.inbound.method, self.inbound.path, exc_info=error)
-        self._connection.task_ended(self)
+        self._connection.running.pop(self, None)
         if not self.done:
             self.abort()
 

@@ -128,13 +128,14 @@ class Shared:
 class ServerConnection(RequestReader):
     __slots__ = (
         "_answer", "_deadline", "_held", "_held_size", "_reading_paused", "_room", "_shared", "_small", "_taken", "_taken_at",
-        "_task", "_timer", "_transport", "_unbegun", "_written", "is_full", "loop",
+        "_task", "_timer", "_transport", "_unbegun", "_written", "is_full", "loop", "running",
     )  # fmt: skip
 
     def __init__(self, shared: Shared) -> None:
         super().__init__(shared.handler, shared.limits, has_mount=shared.mount is not None)
         self._shared = shared
         self.loop = shared.loop
+        self.running = shared.running
         self.is_full = False
         """More waits for the client than `write_buffer`."""
         self._transport: asyncio.Transport | None = None
@@ -215,8 +216,10 @@ class ServerConnection(RequestReader):
                 self._wait_for_more(from_start=True)
         else:
             self._feed(data)
-        if self._unbegun is not None:
-            self._begin()
+        task = self._unbegun
+        if task is not None:
+            self._unbegun = None
+            task.go_on()
 
     def eof_received(self) -> None:
         if self._answer is not None:
@@ -377,9 +380,6 @@ class ServerConnection(RequestReader):
         task, self._unbegun = self._unbegun, None
         if task is not None:
             task.go_on()
-
-    def task_ended(self, answer: ServerAnswer) -> None:
-        self._shared.running.pop(answer, None)
 
     def _start_mounted(self, inbound: Inbound, *, expects: bool) -> MountedExchange:
         answer = self._answer = ServerAnswer(self, inbound, is_old=self._is_old)

@@ -334,8 +334,33 @@ class HttpExchange:
         if connection is not None and connection.head is not None:
             self._request = None
             return connection.head
+        now = self._loop.time()
+        until = now + wait
+        patience = self._timeouts.first_byte
         try:
-            return await self._head(wait)
+            while True:
+                if self._sending is not None and not await self._is_sent(until):
+                    return None
+                connection = self._connection
+                if connection is None:
+                    raise _closed()
+                if connection.head is not None:
+                    self._request = None
+                    return connection.head
+                if connection.failure is not None:
+                    self._start_resending(connection)
+                    continue
+                if connection.ended:
+                    raise UpstreamUnreachable(f"the connection to {connection.peer} was closed")
+                if self._sent_at is None:
+                    self._sent_at = now
+                deadline = self._sent_at + patience
+                if now >= deadline:
+                    raise UpstreamTimeout(f"{connection.peer} did not answer within {patience:g} s", phase="first_byte")
+                if now >= until:
+                    return None
+                deadline = min(until, deadline)
+                now = self._loop.time() if await connection.wait(deadline) else deadline
         except BaseException:
             self.close()
             raise
@@ -353,8 +378,29 @@ class HttpExchange:
             return connection.take()
         if connection.complete:
             return b""
+        now = self._loop.time()
+        until = now + wait
+        if self._silent_since is None:
+            self._silent_since = now
+        patience = self._timeouts.idle
+        deadline = self._silent_since + patience
         try:
-            return await self._read(connection, wait)
+            while True:
+                if connection.chunks:
+                    self._silent_since = None
+                    return connection.take()
+                if connection.complete:
+                    return b""
+                if connection.failure is not None:
+                    raise _error_of(connection)
+                if connection.ended:
+                    raise UpstreamUnreachable(f"the connection to {connection.peer} was closed")
+                if now >= deadline:
+                    raise UpstreamTimeout(f"{connection.peer} fell silent for {patience:g} s", phase="idle")
+                if now >= until:
+                    return None
+                soonest = deadline if deadline < until else until
+                now = self._loop.time() if await connection.wait(soonest, for_body=True) else soonest
         except BaseException:
             self.close()
             raise
@@ -379,58 +425,6 @@ class HttpExchange:
             self._pool.release(connection)
         else:
             connection.abort()
-
-    async def _head(self, wait: float) -> Head | None:
-        now = self._loop.time()
-        until = now + wait
-        patience = self._timeouts.first_byte
-        while True:
-            if self._sending is not None and not await self._is_sent(until):
-                return None
-            connection = self._connection
-            if connection is None:
-                raise _closed()
-            if connection.head is not None:
-                self._request = None
-                return connection.head
-            if connection.failure is not None:
-                self._start_resending(connection)
-                continue
-            if connection.ended:
-                raise UpstreamUnreachable(f"the connection to {connection.peer} was closed")
-            if self._sent_at is None:
-                self._sent_at = now
-            deadline = self._sent_at + patience
-            if now >= deadline:
-                raise UpstreamTimeout(f"{connection.peer} did not answer within {patience:g} s", phase="first_byte")
-            if now >= until:
-                return None
-            deadline = min(deadline, until)
-            now = self._loop.time() if await connection.wait(deadline) else deadline
-
-    async def _read(self, connection: Connection, wait: float) -> bytes | None:
-        now = self._loop.time()
-        until = now + wait
-        if self._silent_since is None:
-            self._silent_since = now
-        patience = self._timeouts.idle
-        deadline = self._silent_since + patience
-        while True:
-            if connection.chunks:
-                self._silent_since = None
-                return connection.take()
-            if connection.complete:
-                return b""
-            if connection.failure is not None:
-                raise _error_of(connection)
-            if connection.ended:
-                raise UpstreamUnreachable(f"the connection to {connection.peer} was closed")
-            if now >= deadline:
-                raise UpstreamTimeout(f"{connection.peer} fell silent for {patience:g} s", phase="idle")
-            if now >= until:
-                return None
-            soonest = min(deadline, until)
-            now = self._loop.time() if await connection.wait(soonest, for_body=True) else soonest
 
     # Sending again
 
