@@ -237,8 +237,8 @@ class Call:
     def let_go(self, *, words: bool) -> None:
         """The answer has begun, so nobody else will be asked; and a stream may last an hour, and requests of agents are large.
         What the answer's encoder asks for stays: options, tools, instructions. `words`: what was said is not needed either."""
-        if self.kept is not None:
-            return
+        if self.kept is not None or self.stripped:
+            return  # once it is over, it is noted what was taken out
         self.inbound.body = b""
         if self._decoded is not None:
             if words and not self._decoded.echo:
