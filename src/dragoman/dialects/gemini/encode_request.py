@@ -12,6 +12,7 @@ from dragoman.dialects.base import Target
 from dragoman.dialects.gemini.encode_contents import Block, ContentsEncoding
 from dragoman.dialects.gemini.names import merge
 from dragoman.dialects.gemini.schema import compile_schema, enter
+from dragoman.dialects.memory import Repeated
 from dragoman.dialects.thinking import effort_of
 from dragoman.ir.losses import Ledger, Severity
 from dragoman.ir.request import Format, ReasoningAsk, Request, Tool, ToolChoice
@@ -48,10 +49,14 @@ class _Encoding:
         request = self.request
         conversation = ContentsEncoding(request, self.target, self.ledger)
         body: Block = {"contents": conversation.contents()}
-        tools = self.tools()
+        if isinstance(request.tools, Repeated):
+            key = "gemini", self.profile.json_schema, self.native
+            tools, calls = request.tools.form(key, self.ledger, self.written_tools)
+        else:
+            tools, calls = self.tools()
         config: Block = {}
         self.sampling(config)
-        words = self.format(config, calls=any("functionDeclarations" in tool for tool in tools))
+        words = self.format(config, calls=calls)
         self.reasoning(config)
         system = conversation.system + ([{"text": words}] if words else [])
         if system:
@@ -74,7 +79,12 @@ class _Encoding:
 
     # ------------------------------------------------------------ tools
 
-    def tools(self) -> list[Block]:
+    def written_tools(self) -> tuple[msgspec.Raw | None, bool]:
+        tools, calls = self.tools()
+        return (msgspec.Raw(msgspec.json.encode(tools)) if tools else None), calls
+
+    def tools(self) -> tuple[list[Block], bool]:
+        """And whether there is a function among them."""
         tools: list[Block] = []
         functions: list[Block] = []
         for tool in self.request.tools:
@@ -87,7 +97,7 @@ class _Encoding:
             if not functions:
                 tools.append({"functionDeclarations": functions})
             functions.append(self.function(tool))
-        return tools
+        return tools, bool(functions)
 
     def function(self, tool: Tool) -> Block:
         native: Block = {"name": tool.name}

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from dragoman.dialects.base import Target
+from dragoman.dialects.memory import Repeated
 from dragoman.dialects.openai_parts import effort_for, fits_strict, merge, short_user, strict_tool
 from dragoman.dialects.responses.encode_items import Block, ItemsEncoding
 from dragoman.dialects.responses.tools import choice_body, format_body, grouped, summary_word, tool_body
@@ -98,9 +99,12 @@ class _Encoding:
 
     def tools(self, body: Block) -> None:
         request = self.request
-        told = [(tool, native) for tool in request.tools if (native := self.tool(tool)) is not None]
+        if isinstance(request.tools, Repeated):
+            told = request.tools.form(("responses", self.native), self.ledger, self.written_tools)
+        else:
+            told = self.all_tools()
         if told:
-            body["tools"] = grouped(told)
+            body["tools"] = told
         choice = request.tool_choice
         if choice is not None:
             if not self.native:
@@ -114,6 +118,14 @@ class _Encoding:
                 body["parallel_tool_calls"] = request.parallel
             else:
                 self.lost("parallel", "there is no tool to call", "info")
+
+    def all_tools(self) -> list[Block]:
+        told = [(tool, native) for tool in self.request.tools if (native := self.tool(tool)) is not None]
+        return grouped(told) if told else []
+
+    def written_tools(self) -> msgspec.Raw | None:
+        tools = self.all_tools()
+        return msgspec.Raw(msgspec.json.encode(tools)) if tools else None
 
     def tool(self, tool: Tool) -> Block | None:
         if tool.kind == "hosted":
