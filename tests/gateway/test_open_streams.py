@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dragoman.flow.call import Call
-from dragoman.testing import Finish, Stall, Text, ThreadedUpstream, scenario
+from dragoman.testing import Finish, HttpError, Stall, Text, ThreadedUpstream, scenario
 from dragoman.wire.http import Inbound
 from tests.gateway.talking import DIALECTS, JSON, PATHS, question, streaming
 from tests.serving import Served, serving, upstream
@@ -44,3 +44,24 @@ def test_a_stream_that_has_begun_keeps_nothing_of_what_was_said(
         scripted.open_gate(f"{up} {client}")
         said = stream.rest().view(client)
     assert "The end." in str(said)
+
+
+def test_a_stream_whose_request_was_refused_for_its_seals_keeps_it_until_that_is_noted(
+    gateway: Served, scripted: ThreadedUpstream
+) -> None:
+    told = {"type": "invalid_request_error", "message": "messages.1.content.0: Invalid `signature` in `thinking` block"}
+    refusal = json.dumps({"type": "error", "error": told}).encode()
+    scripted.script(scenario("stale", HttpError(400, body=refusal)))
+    scripted.script(scenario("held", Text(("Once upon a time. ", Stall("noted"), "The end.")), Finish()))
+    thought = {"type": "thinking", "thinking": "I look.", "signature": "c2VhbGVk"}
+    messages = [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": [thought, {"type": "text", "text": "Hm."}]},
+        {"role": "user", "content": "Well?"},
+    ]
+    body = json.dumps(question("messages/m") | {"messages": messages}).encode()
+    with streaming(gateway, "POST", PATHS["messages"], [JSON], body) as stream:
+        stream.until(b"Once")
+        assert any(one.body for one in alive(Inbound))
+        scripted.open_gate("noted")
+        assert stream.rest().whole
