@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import msgspec
 
 from dragoman.dialects.memory import Memories, Repeated, Talk, Value, pieces
@@ -28,6 +30,26 @@ def test_all_memories_together_are_bounded_and_the_one_used_longest_ago_goes_fir
     memories.of("b").keep("system", value(3000))
     memories.of("d").keep("tools", value(8000))
     assert [memories.of(caller).size for caller in "abcd"] == [0, 11000, 0, 8000]
+
+
+def test_what_is_used_and_does_not_grow_stays() -> None:
+    memories = Memories("w", most=20_000)
+    for caller in "ab":
+        memories.of(caller).keep("tools", value(8000))
+    memories.of("a").used = 2.0
+    memories.of("b").used = 1.0
+    memories.of("c").used = 3.0
+    memories.of("c").keep("tools", value(8000))
+    assert [memories.of(caller).size for caller in "abc"] == [8000, 0, 8000]
+
+
+def test_of_what_came_once_no_word_stays() -> None:
+    memory = Memories("w").of("a")
+    name = "n" * 5000
+    before = sys.getrefcount(name)
+    assert not memory.comes_again(("tools", name))
+    assert sys.getrefcount(name) == before
+    assert memory.comes_again(("tools", name))
 
 
 def test_a_memory_that_outgrows_the_bound_alone_is_emptied() -> None:

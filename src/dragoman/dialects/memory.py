@@ -25,6 +25,7 @@ one that has been used longest ago is emptied first, and one that has not been u
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from operator import attrgetter
 from typing import Any, TypeAlias, TypeVar
 
 import msgspec
@@ -48,6 +49,7 @@ LEAST = 4096
 
 _SEPARATED = b", \t\r\n"
 _MOST_SPACE = 64
+_used = attrgetter("used")
 
 Made = TypeVar("Made")
 Each = TypeVar("Each")
@@ -138,7 +140,7 @@ class Memory:
         self._home = home
         self.word = home.word
         self.used = 0.0
-        self._noted: dict[Hashable, None] = {}
+        self._noted: dict[int, None] = {}
         self.clear()
 
     def __repr__(self) -> str:
@@ -157,11 +159,12 @@ class Memory:
 
     def comes_again(self, sign: Hashable) -> bool:
         """Whether something that looks like this has come before."""
-        if sign in self._noted:
+        noted = hash(sign)  # it holds a caller's words, however many: they are not to stay
+        if noted in self._noted:
             return True
         if len(self._noted) >= _MOST_NOTED:
             del self._noted[next(iter(self._noted))]
-        self._noted[sign] = None
+        self._noted[noted] = None
         return False
 
     def keep(self, member: str, value: Value) -> None:
@@ -231,7 +234,7 @@ class Memories:
         if memory.size:
             self._filled[memory] = None
         while self._size > self._most:
-            oldest = next(iter(self._filled))
+            oldest = min(self._filled, key=_used)
             del self._filled[oldest]
             self._size -= oldest.size
             oldest.clear()

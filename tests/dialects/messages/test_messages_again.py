@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -116,6 +117,16 @@ def test_what_comes_once_is_not_kept() -> None:
     assert not known.size
     decode_again(written(session(2)), known)
     assert known.size
+
+
+def test_what_is_kept_does_not_hold_the_body_that_it_came_in() -> None:
+    known = taught(written(session(1)))
+    body = written(session(2, tools=TOOLS[:8]))
+    before = sys.getrefcount(body)
+    for _ in range(2):
+        decode_again(body, known)
+    assert len(known.values["tools"]) == 2
+    assert sys.getrefcount(body) == before
 
 
 def test_short_bodies_are_not_looked_up() -> None:

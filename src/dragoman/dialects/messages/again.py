@@ -162,6 +162,8 @@ def _learn(body: bytes, request: Request, memory: Memory, known: Sequence[str] =
         return
     slices = _slices(body)
     if "tools" in signs:
+        for tool in request.tools:
+            tool.schema = tool.schema.copy()  # it is a view of the whole body, which would stay with it
         request.tools = Repeated(request.tools)
         _keep(body, "tools", bytes(slices.tools), request.tools, memory)
     if "system" in signs:
