@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
+import tomllib
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 
-SRC = Path(__file__).parent.parent / "src" / "dragoman"
+ROOT = Path(__file__).parent.parent
+SRC = ROOT / "src" / "dragoman"
 
 # Who may import whom: each row may import itself and the rows above it, `testing` aside.
 LAYERS: list[set[str]] = [
@@ -185,3 +190,17 @@ def test_imports_stand_at_the_top_but_for_extras() -> None:
                     if not {module, module.split(".")[0]} & LOCAL_IMPORTS
                 ]
     assert not wrong
+
+
+FEW = {"msgspec", "uvicorn", "uvloop", "httptools", "pyyaml", "sqlalchemy", "backports.zstd"}
+
+
+def test_the_core_depends_on_few_packages_and_a_gateway_that_starts_on_fewer() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert {re.split(r"[^A-Za-z0-9._-]", line)[0] for line in project["dependencies"]} == FEW
+    code = "import sys, dragoman.cli.main, dragoman.io.engine, dragoman.io.server; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    loaded = {name.partition(".")[0] for name in done.stdout.split()}
+    foreign = (loaded - sys.stdlib_module_names) & set(packages_distributions())
+    # `_distutils_hack` comes with every environment that has setuptools.
+    assert foreign - {"_distutils_hack"} <= {"dragoman", "msgspec", "typing_extensions", "httptools", "yaml", "uvloop"}, foreign

@@ -35,6 +35,7 @@ def test_memory_goes_back_to_the_system_when_the_streams_are_over(tmp_path: Path
         with started(tmp_path, config=config) as gateway:
             pid = gateway.process.pid
             before = weight(pid)
+            assert before < 80
             with ExitStack() as opened:
                 at = (urlsplit(gateway.url).hostname or "", gateway.port)
                 clients = [opened.enter_context(socket.create_connection(at, PATIENCE)) for _ in range(STREAMS)]
