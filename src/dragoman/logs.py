@@ -34,7 +34,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TextIO, TypeAlias
+from typing import Any, ClassVar, Literal, TextIO, TypeAlias, cast
 
 import msgspec
 
@@ -192,9 +192,18 @@ def write(logger: logging.Logger, line: Line) -> None:
     for name in line.free:
         value = getattr(line, name)
         if value is not None:
-            short = type(value) is str and len(value) < _SHORT
-            setattr(line, name, _masked_before(value) if short else _masked_value(name, value))
+            setattr(line, name, _masked_field(name, value))
     _writer.put((level, _json_of(line) if _writer.json else line))
+
+
+def _masked_field(name: str, value: object) -> Any:
+    if type(value) is str and len(value) < _SHORT:
+        return _masked_before(value)
+    return (
+        [_masked_field(name, item) for item in cast("list[object]", value)]
+        if type(value) is list
+        else _masked_value(name, value)
+    )
 
 
 def _said(line: Line) -> dict[str, Any]:
