@@ -58,6 +58,17 @@ def test_what_can_be_enforced_stays_byte_for_byte(schema: Any) -> None:
             {"type": "array", "items": {"type": "string"}, "description": "{minItems: 2}"},
             ["minItems"],
         ),
+        ({"type": "string", "format": ["date"]}, {"type": "string", "description": '{format: ["date"]}'}, ["format"]),
+        (
+            {"anyOf": [{"type": "string"}], "oneOf": [{"type": "null"}]},
+            {"anyOf": [{"type": "string"}], "description": '{oneOf: [{"type":"null"}]}'},
+            ["oneOf"],
+        ),
+        (
+            {"anyOf": [CLOSED], "properties": {"a": {"const": "x"}}},
+            {"anyOf": [CLOSED], "description": '{properties: {"a":{"const":"x"}}}'},
+            ["properties"],
+        ),
     ],
 )
 def test_objects_are_closed_and_limits_are_told_in_words(schema: Any, expected: Any, told: list[str]) -> None:

@@ -87,7 +87,7 @@ class _Walk:
             out["items"] = self.node(native["items"])
         if native.get("minItems") in (0, 1):
             out["minItems"] = native["minItems"]
-        if native.get("format") in _FORMATS:
+        if isinstance(native.get("format"), str) and native["format"] in _FORMATS:
             out["format"] = native["format"]
         return self.described(native, out)
 
@@ -125,7 +125,9 @@ class _Walk:
         out["additionalProperties"] = False
 
     def described(self, native: Block, out: Block) -> Block:
-        known = {*out, *_SILENT, *_DEFINITIONS, "oneOf", "properties"}
+        known = {*out, *_SILENT, *_DEFINITIONS}
+        if "anyOf" not in native:
+            known.add("oneOf")  # it is told as that
         rest = {key: value for key, value in native.items() if key not in known}
         if rest:
             self.told += [key for key in rest if key not in self.told]

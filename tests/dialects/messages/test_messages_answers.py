@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -271,6 +272,7 @@ def inputs(*pieces: str, complete: bool = True) -> list[str]:
         ([" ", ' {"a"', ":1}"], True, ['  {"a"', ":1}"]),
         (['{"a"'], False, ['{"a"']),
         (["not", " JSON"], False, ["{}"]),
+        (["x", '{"a":1}'], True, ["{}"]),
         (["[1, 2]"], True, ["{}"]),
         (["null"], True, ["{}"]),
         ([], True, []),
@@ -278,3 +280,9 @@ def inputs(*pieces: str, complete: bool = True) -> list[str]:
 )
 def test_an_input_that_can_become_no_object_is_not_streamed(pieces: list[str], complete: bool, expected: list[str]) -> None:
     assert inputs(*pieces, complete=complete) == expected
+
+
+def test_an_input_that_is_held_back_costs_no_more_with_every_piece() -> None:
+    before = time.process_time()
+    assert inputs('"', *["word"] * 60_000) == ["{}"]
+    assert time.process_time() - before < 2

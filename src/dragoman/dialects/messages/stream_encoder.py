@@ -151,11 +151,11 @@ class StreamEncoder(SerialEncoder[_Live]):
     def _arguments(self, live: _Live, call: ToolCall) -> bytes:
         """The first of a call's arguments. Clients read them as they come, and fail on what cannot become an object: such a
         call is held back, and told at its end as far as it is one."""
-        said = "".join(live.text)
-        if call.kind == "custom" or not said.lstrip().startswith("{"):
+        first = next((piece for piece in live.text if not piece.isspace()), "")
+        if call.kind == "custom" or not first.lstrip().startswith("{"):
             return b""
         live.writes = True
-        return live.head + _encode(said) + b"}}\n\n"
+        return live.head + _encode("".join(live.text)) + b"}}\n\n"
 
     def _signature(self, signature: str) -> bytes:
         return self._small_delta({"type": "signature_delta", "signature": signature})
