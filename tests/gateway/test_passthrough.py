@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,6 +25,10 @@ def scripted() -> Iterator[ThreadedUpstream]:
         server.on("/moved", 307, b"elsewhere", [("location", "https://elsewhere.example/x"), ("x-one", "1"), ("x-one", "2")])
         server.on("/teapot", 418, b"\x00\xffshort and stout", [("content-type", "application/x-tea"), ("retry-after", "7")])
         server.on("/echo", 401, b'{"error": "bad key sk-upstream"}', [("x-seen", "Bearer sk-upstream")])
+        server.on("/packed-echo", 401, gzip.compress(b'{"error": "bad key sk-upstream"}'), [("content-encoding", "gzip")])
+        server.on("/packed-teapot", 418, gzip.compress(b"short and stout"), [("content-encoding", "gzip")])
+        long = gzip.compress(random.Random(0).randbytes(400_000) + b"sk-upstream" * 9)
+        server.on("/long-echo", 401, gzip.compress(b"bad key sk-upstream") + long, [("content-encoding", "gzip")])
         server.on("/nothing", 204)
         server.on("/unchanged", 304, b"", [("etag", '"x"')])
         server.on("/packed", 200, gzip.compress(b"packed"), [("content-encoding", "gzip")])
@@ -132,12 +137,25 @@ def test_what_would_show_our_key_by_its_nature_is_not_passed_on(
     assert len(scripted.requests) == asked
 
 
-def test_a_key_of_ours_that_a_refusal_repeats_is_not_passed_on(gateway: Served) -> None:
-    said = say(gateway, "GET", "/own/echo", [SHOWN])
-    assert (said.status, said.whole) == (401, True)
+@pytest.mark.parametrize("path", ["/own/echo", "/own/packed-echo"])
+def test_a_key_of_ours_that_a_refusal_repeats_is_not_passed_on(gateway: Served, path: str) -> None:
+    said = say(gateway, "GET", path, [SHOWN, ("accept-encoding", "gzip")])
+    assert (said.status, said.whole, said.header("content-encoding")) == (401, True, None)
     assert said.body.startswith(b'{"error": "bad key ')
     assert b"sk-upstream" not in said.body
     assert "sk-upstream" not in str(said.headers)
+
+
+def test_a_packed_refusal_without_our_key_stays_as_it_is(gateway: Served) -> None:
+    said = say(gateway, "GET", "/own/packed-teapot", [SHOWN, ("accept-encoding", "gzip")])
+    assert (said.status, said.header("content-encoding")) == (418, "gzip")
+    assert gzip.decompress(said.body) == b"short and stout"
+
+
+def test_a_packed_refusal_with_our_key_that_is_too_long_to_be_looked_at_breaks_off(gateway: Served) -> None:
+    said = say(gateway, "GET", "/own/long-echo", [SHOWN, ("accept-encoding", "gzip")])
+    assert (said.status, said.whole) == (401, False)
+    assert b"sk-upstream" not in said.body
 
 
 def test_redirects_are_passed_on_and_not_followed(gateway: Served, scripted: ThreadedUpstream) -> None:

@@ -77,8 +77,9 @@ def naming(item: Any) -> list[dict[str, Any]]:
     """The ways to lean on an earlier item by its id."""
     own_id = item["id"]
     ways: list[dict[str, Any]] = [{"id": own_id}, {"type": "item_reference", "id": own_id}, {"id": own_id, "type": None}]
+    ways.append({"type": "item_reference", "id": own_id, "role": "user"})
     if item["type"] == "reasoning":
-        ways.append({"type": "reasoning", "id": own_id, "summary": []})
+        ways += [{"type": "reasoning", "id": own_id, "summary": [], "encrypted_content": said} for said in (None, "")]
     return ways
 
 
@@ -279,6 +280,17 @@ def test_to_count_or_explain_takes_no_conversation_and_tells_nothing_of_anothers
     assert call(gateway, ALICE, "POST", SENT, talking(f"conv_{name}")).status == 200
     for path in paths:
         refused(scripted, lambda path=path: call(gateway, BOB, "POST", path, talking(f"conv_{name}")), 404)
+
+
+@pytest.mark.parametrize("word", ["input_items", "cancel", "items", "compact", "input_tokens"])
+def test_nobody_bars_others_from_a_path_by_calling_a_conversation_so(
+    gateway: Served, scripted: ThreadedUpstream, name: str, word: str
+) -> None:
+    call(gateway, ALICE, "POST", PASSED, {"model": "m", "input": "x", "conversation": word})
+    asked = len(scripted.requests)
+    for path in (f"{PASSED}/resp_{name}/{word}", f"{PASSED}/{word}", f"{CONVERSATIONS}/conv_{name}/{word}"):
+        assert "not found" not in call(gateway, BOB, "POST", path, {"model": "m", "input": "x"}).body.decode()
+    assert len(scripted.requests) == asked + 3
 
 
 def test_of_many_who_use_a_conversation_first_at_once_one_has_it(

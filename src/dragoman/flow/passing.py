@@ -10,12 +10,15 @@ from dragoman.errors import DragomanError, UpstreamGarbled, UpstreamTimeout
 from dragoman.flow.call import Report, shown_to, without_keys
 from dragoman.flow.envelope import passed_back, passed_headers, without_key
 from dragoman.route.target import PassThrough
+from dragoman.wire.coding import glimpse
 from dragoman.wire.http import Clock, Exchange, Head, Inbound, Outbound, RawHeaders, Transport, UpstreamRequest
 
 _BODILESS = frozenset({204, 304})
 _REFUSED = 400
 _MOST_OF_REFUSAL = 256 * 1024
 """Bytes of an error that are looked at."""
+_OF_THE_BYTES = frozenset({b"content-length", b"content-encoding"})
+"""Headers that are no longer true of a body that was changed."""
 
 
 async def forward(
@@ -87,11 +90,21 @@ async def _refusal(
     except DragomanError as error:
         broken = error
     shown = shown_to(target)
-    said = b"".join(pieces)
+    packed = b"".join(pieces)
+    said = glimpse(packed, _coding(headers), _MOST_OF_REFUSAL)
     body = without_keys(said, shown)
-    if body != said:
-        headers = [pair for pair in headers if pair[0] != b"content-length"]
+    if body == said:
+        body = packed
+    else:
+        headers = [pair for pair in headers if pair[0] not in _OF_THE_BYTES]
+        if said is not packed and max(size, len(said)) >= _MOST_OF_REFUSAL:
+            # What follows is packed, and this no more.
+            broken = UpstreamGarbled("the error is too long to be told without the gateway's key", provider=target.provider)
     return [(name, without_keys(value, shown)) for name, value in headers], body, broken
+
+
+def _coding(headers: RawHeaders) -> bytes:
+    return next((value.strip().lower() for name, value in headers if name == b"content-encoding"), b"identity")
 
 
 async def _next(exchange: Exchange, deadline: float, clock: Clock, target: PassThrough) -> bytes:

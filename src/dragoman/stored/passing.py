@@ -19,6 +19,8 @@ from dragoman.wire.http import Inbound, Outbound, Tap
 from dragoman.wire.sse import SseParser
 
 _STATE = re.compile(r"/(responses|conversations)(?:/|$)", re.IGNORECASE)
+_WORDS = frozenset({"cancel", "compact", "input_items", "input_tokens", "items"})
+"""They stand in such paths among the ids and are nobody's, whatever a caller says that its conversation is called."""
 _MOST_READ = 128 * 1024 * 1024
 """Bytes of an answer in one piece. There is no larger one with an id in it."""
 
@@ -35,7 +37,7 @@ async def passing(
     found = _STATE.search(f"/{rest}")
     if found is None or not caller.name or brings_own(target, caller):
         return inbound, out
-    inner = [segment for segment in f"/{rest}"[found.end() :].split("/") if segment]
+    inner = [segment for segment in f"/{rest}"[found.end() :].split("/") if segment and segment not in _WORDS]
     conversations = inner[:1] if found[1].lower() == "conversations" else []
     asked = forms.leant_on(read()) if inbound.body else forms.Leant()
     if asked.conversation is not None:

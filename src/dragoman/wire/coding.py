@@ -38,6 +38,17 @@ def unpacked(body: bytes, coding: str, most: int) -> bytes:
     return whole
 
 
+def glimpse(data: bytes, coding: bytes, most: int) -> bytes:
+    """The beginning of what was packed, as far as it can be read: no more than `most` bytes of it. The same bytes where it
+    cannot be read."""
+    if coding not in CODINGS:
+        return data
+    try:
+        return zlib.decompressobj(wbits=zlib.MAX_WBITS | 32).decompress(data, most)
+    except zlib.error:
+        return data
+
+
 class _Unpacker(Protocol):
     def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
 

@@ -35,6 +35,7 @@ _USUAL_PAGE = 20
 
 
 _NONE = msgspec.Raw(b"null")
+_NOTHING = frozenset({b"null", b'""'})
 _LEANING = frozenset({None, "item_reference", "reasoning", "image_generation_call"})
 """The types of items that may say less than all of themselves."""
 
@@ -52,16 +53,16 @@ class Item(msgspec.Struct, gc=False):
     def refers(self) -> bool:
         """Whether it is nothing but the name of an earlier item. Such an item's type may be left out
         (`openai.types.responses.response_input_item_param.ItemReference`); a message's may too, which has a role."""
-        return (self.type is None or self.type == "item_reference") and self.role is None
+        return self.type == "item_reference" or (self.type is None and self.role is None)
 
     @property
     def leans(self) -> bool:
         """Whether it leaves out what a provider that keeps its items looks up by its id: all of it, a thought, a picture."""
         match self.type:
             case "reasoning":
-                return bytes(self.encrypted_content) == b"null"
+                return bytes(self.encrypted_content) in _NOTHING
             case "image_generation_call":
-                return bytes(self.result) == b"null"
+                return bytes(self.result) in _NOTHING
             case _:
                 return self.refers
 
@@ -143,7 +144,7 @@ def _item_of(native: Block) -> Item:
         if isinstance(value := native.get(key), str):
             setattr(item, key, value)
     for key in ("encrypted_content", "result"):
-        if native.get(key) is not None:
+        if native.get(key):
             setattr(item, key, msgspec.Raw(b"true"))
     return item
 
