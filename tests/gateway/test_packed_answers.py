@@ -29,6 +29,8 @@ def gateway() -> Iterator[Served]:
             whole, events = (VOICES[up].render(TEXT, Ask(stream=stream)).body for stream in (False, True))
             put(server, providers, "whole", up, 200, gzip.compress(whole), JSON)
             put(server, providers, "events", up, 200, gzip.compress(events), SSE)
+            members = b"".join(gzip.compress(events[at : at + 100]) for at in range(0, len(events), 100))
+            put(server, providers, "members", up, 200, members + b"\0" * 9, SSE)
             put(server, providers, "zlib", up, 200, zlib.compress(whole), JSON, "deflate")
             put(server, providers, "marked", up, 200, b"\xef\xbb\xbf" + whole, JSON, "identity")
             put(server, providers, "error", up, 400, gzip.compress(ERROR), JSON)
@@ -58,6 +60,12 @@ def test_a_packed_answer_is_unpacked(gateway: Served, up: str, client: str, name
     said = ask(gateway, client, f"{name}-{up}/m", stream=stream)
     assert (said.status, said.header("content-encoding")) == (200, None)
     assert said.view(client).text == "Hello! How can I help you today?"
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_an_answer_whose_pieces_were_packed_one_by_one_is_whole(gateway: Served, dialect: str) -> None:
+    said = ask(gateway, dialect, f"members-{dialect}/m", stream=True)
+    assert said.view(dialect).text == "Hello! How can I help you today?"
 
 
 @pytest.mark.parametrize(("up", "client"), PAIRS)

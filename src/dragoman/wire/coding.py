@@ -13,6 +13,10 @@ from dragoman.wire.http import Exchange, Head
 CODINGS = frozenset({b"gzip", b"x-gzip", b"deflate"})
 TAKEN = "gzip, deflate, zstd"
 """What a request may be packed with, for the header `accept-encoding`."""
+_ANY = zlib.MAX_WBITS | 32
+"""The window is found in the data, and so is whether its head is that of gzip or of zlib."""
+_MEMBER = b"\x1f"
+"""Some servers pack each piece that they send: gzip is a series of members, which begin so (RFC 1952, 2.2 and 2.3.1)."""
 _WINDOW = 23
 """The largest window of zstd, as a power of two: RFC 9659 has no larger ones on the web, and it is memory."""
 _MOST = 256 * 1024
@@ -22,7 +26,7 @@ _MOST = 256 * 1024
 def unpacked(body: bytes, coding: str, most: int) -> bytes:
     """The body of a request as it was before. Raises `MalformedBody`, and `BodyTooLarge` above `most` bytes."""
     if coding.encode("latin-1", "replace") in CODINGS:
-        unpack, wrong = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32), zlib.error
+        unpack, wrong = zlib.decompressobj(wbits=_ANY), zlib.error
     elif coding == "zstd" and (found := _zstd()) is not None:
         unpack, wrong = found
     else:
@@ -44,7 +48,7 @@ def glimpse(data: bytes, coding: bytes, most: int) -> bytes:
     if coding not in CODINGS:
         return data
     try:
-        return zlib.decompressobj(wbits=zlib.MAX_WBITS | 32).decompress(data, most)
+        return zlib.decompressobj(wbits=_ANY).decompress(data, most)
     except zlib.error:
         return data
 
@@ -78,8 +82,7 @@ class Unpacking:
     def __init__(self, exchange: Exchange, coding: bytes) -> None:
         self._exchange = exchange
         self._name = coding.decode("latin-1")
-        # With this the window is found in the data, and so is whether its head is that of gzip or of zlib.
-        self._unzip = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
+        self._unzip = zlib.decompressobj(wbits=_ANY)
         self._rest = b""
         self._ended = False
 
@@ -102,13 +105,17 @@ class Unpacking:
         return b""
 
     def _unpacked(self, packed: bytes) -> bytes:
-        if not packed or self._unzip.eof:
-            return b""  # what stands behind the end belongs to nobody
+        if self._unzip.eof:
+            if not packed.startswith(_MEMBER):
+                return b""  # what stands behind the end belongs to nobody
+            self._unzip = zlib.decompressobj(wbits=_ANY)
+        if not packed:
+            return b""
         try:
             piece = self._unzip.decompress(packed, _MOST)
         except zlib.error as error:
             raise UpstreamGarbled(f"the answer is not the {self._name} that it is called: {error}") from None
-        self._rest = self._unzip.unconsumed_tail
+        self._rest = self._unzip.unconsumed_tail or self._unzip.unused_data
         return piece
 
     def at_hand(self) -> bytes | None:
