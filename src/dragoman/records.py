@@ -14,6 +14,14 @@ from typing import Protocol
 
 import msgspec
 
+_LONGEST_ID = 512
+"""Characters. PostgreSQL's index takes no more than about 2,700 bytes."""
+
+
+def can_be_id(key: str) -> bool:
+    """Whether there can be a record of this id at all. Ids come from callers and providers."""
+    return 0 < len(key) <= _LONGEST_ID and key.isprintable()
+
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
     """`(kind, owner, id)` is its name. `created` and `expires` in seconds since 1970; `expires` None: kept until deleted.
@@ -37,7 +45,7 @@ class Records(Protocol):
     time has come is gone, whether or not it has been swept away yet."""
 
     async def put(self, *records: Record) -> None:
-        """Write these, all or none, in place of any of the same name."""
+        """Write these, all or none, in place of any of the same name. Their ids are such as can be (`can_be_id`)."""
         ...
 
     async def swap(self, record: Record) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 import openai
 import pytest
 
-from dragoman.testing import Finish, ScriptedUpstream, Text, Thinking, ThreadedUpstream, ToolCall, Usage, scenario
+from dragoman.testing import Finish, HttpError, ScriptedUpstream, Text, Thinking, ThreadedUpstream, ToolCall, Usage, scenario
 from tests.gateway.talking import JSON, Pairs, Said, say, streaming
 from tests.serving import PATIENCE, Served, serving, upstream
 
@@ -314,6 +314,32 @@ def test_of_many_who_use_a_conversation_first_at_once_one_has_it(
 
 
 # ---------------------------------------------------------------- how it is remembered
+
+
+@pytest.mark.parametrize("part", ["response", "item"])
+@pytest.mark.parametrize("kept", ["there", "here"])
+@pytest.mark.parametrize("odd", ["x" * 3000, "x\n\x07"])
+def test_an_answer_whose_ids_nothing_can_be_kept_by_is_given_all_the_same(
+    scripted: ThreadedUpstream, name: str, part: str, kept: str, odd: str
+) -> None:
+    """Some providers make an id of all that an item says, encrypted."""
+    ids = {"response": f"resp_{name}", "item": f"msg_{name}"}
+    ids[part] += odd
+    text = {"type": "output_text", "text": "Hi.", "annotations": []}
+    item = {"id": ids["item"], "type": "message", "role": "assistant", "status": "completed", "content": [text]}
+    answer = {"id": ids["response"], "object": "response", "status": "completed", "model": "m", "output": [item]}
+    scripted.script(scenario(name, HttpError(200, body=json.dumps(answer).encode())))
+    provider = upstream(scripted.url, "responses") | {"profile": {"keeps_responses": kept == "there"}}
+    keys = [{"name": "alice", "key": ALICE}, {"name": "bob", "key": BOB}]
+    with serving({"providers": {"there": provider}, "keys": keys, "store": {"path": ":memory:"}}) as served:
+        said = call(served, ALICE, "POST", SENT, {"model": "there/m", "input": "x"})
+        assert said.status == 200, said.body
+        assert said.json["output"][0]["content"][0]["text"] == "Hi."
+        naming_it = {"model": "there/m", "input": [{"id": ids["item"]}]}
+        assert call(served, BOB, "POST", SENT, naming_it).status == 404
+        if part == "item":
+            on = {"model": "there/m", "input": "y", "previous_response_id": ids["response"]}
+            assert call(served, ALICE, "POST", SENT, on).status == 200
 
 
 def test_it_is_still_known_after_a_restart(

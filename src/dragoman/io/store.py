@@ -25,7 +25,7 @@ import msgspec
 
 from dragoman.config import StoreConfig
 from dragoman.errors import StoreUnavailable
-from dragoman.records import Record
+from dragoman.records import Record, can_be_id
 from dragoman.wire.http import Clock
 
 if TYPE_CHECKING:
@@ -51,8 +51,6 @@ _TRIES = 4
 """So often a write is tried that conflicts with another process's."""
 _LANES = 4
 """Threads, each with a connection, where the database is another machine. SQLite writes one at a time anyway."""
-_LONGEST = 512
-"""Characters of an id. PostgreSQL's index takes no more than about 2,700 bytes."""
 
 
 class _Job(msgspec.Struct, eq=False):
@@ -125,7 +123,7 @@ class Store:
 
     async def page(self, kind: str, owner: str | None, *, after: str | None = None, limit: int = 100) -> list[Record]:
         now = self._clock.time()
-        after = after if after is not None and _possible(after) else None
+        after = after if after is not None and can_be_id(after) else None
         return await self._do(lambda database, on: database.page(on, kind, owner, after=after, limit=limit, now=now))
 
     async def keep(self, kind: str, owner: str, keys: Sequence[str], expires: float | None) -> None:
@@ -303,16 +301,11 @@ class Store:
             log.warning("%s: %s", self._label, error.message)
 
 
-def _possible(key: str) -> bool:
-    """Whether there can be a record of this id at all. Ids come from callers."""
-    return 0 < len(key) <= _LONGEST and key.isprintable()
-
-
 def _wanted(keys: Iterable[str]) -> list[str]:
     """Each of these ids once, and only those of which there can be a record."""
-    return [key for key in dict.fromkeys(keys) if _possible(key)]
+    return [key for key in dict.fromkeys(keys) if can_be_id(key)]
 
 
 def _must_be_possible(key: str) -> None:
-    if not _possible(key):
+    if not can_be_id(key):
         raise ValueError(f"{key[:80]!r} cannot be the id of a record")

@@ -12,7 +12,7 @@ import msgspec
 from dragoman.dialects.responses.keeping import Items, ids_of, output_of
 from dragoman.errors import RequestError, StoreUnavailable
 from dragoman.flow.envelope import Caller
-from dragoman.records import Record, Records
+from dragoman.records import Record, Records, can_be_id
 from dragoman.stored.whose import Whose
 from dragoman.wire.http import Clock
 
@@ -146,7 +146,12 @@ class Shelf:
         return found
 
     async def keep(self, owner: str, own_id: str, entry: Entry, beside: Sequence[Record] = ()) -> None:
-        """Durable when it returns, with what stands `beside` it; and what it goes on from lives as long as it does."""
+        """Durable when it returns, with what stands `beside` it; and what it goes on from lives as long as it does. Items are
+        found by ids that can be kept; some providers make them of all that an item says."""
+        if not can_be_id(own_id):
+            if beside:
+                await self.records.put(*beside)
+            raise StoreUnavailable(f"the provider calls its answer {own_id[:80]!r}, and nothing can be kept by that name")
         now = self.clock.time()
         expires = now + self.ttl
 
@@ -155,7 +160,8 @@ class Shelf:
 
         records = [record("response", own_id, _encode(entry)), *beside]
         if entry.held == "here":
-            records += [record("item", one, own_id.encode()) for one in ids_of(output_of(bytes(entry.response)))]
+            made = ids_of(output_of(bytes(entry.response)))
+            records += [record("item", one, own_id.encode()) for one in made if can_be_id(one)]
         if entry.previous:
             records.append(record("followed", entry.previous[-1], b""))
         await self.records.put(*records)
