@@ -82,13 +82,14 @@ class Answer:
 
     async def whole(self, status: int, headers: RawHeaders, body: bytes) -> None:
         """A complete answer in one piece."""
-        self.content = self.complete = self.finished = True
         if self.begun:
-            await self._out.finish(body)
+            self.content = True
+            await self.finish(body)
             return
-        self.begun = True
-        self.status = status
         await self._out.whole(status, self._with_ours(headers), body)
+        # Not before: where something on the way fails, the caller is still to be told.
+        self.status = status
+        self.begun = self.content = self.complete = self.finished = True
 
     def _with_ours(self, headers: RawHeaders) -> RawHeaders:
         said = dict(headers)

@@ -54,8 +54,9 @@ class Recorder(Tap):
             await self._out.finish(told)
 
     async def finish(self, data: bytes = b"") -> None:
-        if self._head is not None:
-            await self._finish_whole(self._head, data)
+        head, self._head = self._head, None
+        if head is not None:
+            await self._finish_whole(head, data)
         elif not self._over:
             told = await self._read(data)
             if self._parser is not None and self._keeping.there():
