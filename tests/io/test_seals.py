@@ -84,5 +84,16 @@ def test_without_a_store_nothing_is_raised_and_nothing_is_known(tmp_path: Path, 
         assert await seals.sealers() == {("messages", "a")}, "what this process has seen itself"
         await seals.aclose()
         assert "known to this process alone" in caplog.text
+        for number in range(3):
+            seals.keep("messages", [f"more {number}"], "a")
+            await seals.aclose()
+        clock.at += 60
+        seals.keep("messages", ["last"], "a")
+        await seals.aclose()
+        told = [record.message for record in caplog.records if record.name == "dragoman.seals"]
+        assert [line.partition(" is known")[0] for line in told] == [
+            "who sealed 1 parts of answers",
+            "who sealed 4 parts of answers",
+        ]
 
     using(f"sqlite:///{tmp_path / 'file' / 'd.db'}", use)

@@ -25,6 +25,8 @@ _MOST_FRESH = 10_000
 _MOST_SEALERS = 1000
 _PATIENCE = 1.0
 """Seconds. A request can go on without; what is foreign in it is then refused, and left out the second time."""
+_QUIET = 60.0
+"""Seconds between two lines in the log about the same trouble."""
 
 _sealer = msgspec.json.Decoder(tuple[str, str])
 
@@ -42,6 +44,9 @@ class StoreSeals:
         """Who has sealed anything in this process."""
         self._told: dict[tuple[str, str], float] = {}
         """Until when that is written down."""
+        self._lost = 0
+        """Of what was to be written, since the log has told of it."""
+        self._complained = -_QUIET
 
     def keep(self, dialect: str, values: Sequence[str], issuer: str) -> None:
         self._sealers.add((dialect, issuer))
@@ -98,9 +103,16 @@ class StoreSeals:
                     await self._records.put(*records)
                     self._told.update(dict.fromkeys(untold, now + self._ttl / 2))
                 except StoreUnavailable as error:
-                    log.warning("who sealed %d parts of answers is known to this process alone: %s", len(fresh), error.message)
+                    self._complain(len(fresh), error)
         finally:
             self._writing = None
+
+    def _complain(self, lost: int, error: StoreUnavailable) -> None:
+        self._lost += lost
+        now = self._clock.now()
+        if now - self._complained >= _QUIET:
+            log.warning("who sealed %d parts of answers is known to this process alone: %s", self._lost, error.message)
+            self._lost, self._complained = 0, now
 
 
 def _digest(value: str) -> str:
