@@ -191,6 +191,23 @@ def test_it_may_cancel_itself_and_refuse_to_be_cancelled() -> None:
     run(main())
 
 
+def test_what_is_taken_back_at_once_cancels_nothing() -> None:
+    async def main() -> None:
+        async def body(work: Work) -> None:
+            me = asyncio.current_task()
+            assert me is not None
+            me.cancel()
+            assert me.uncancel() == 0
+            await asyncio.sleep(0)
+            work.told.append("went on")
+
+        task, work = begun(body)
+        await over(task)
+        assert "went on" in work.told
+
+    run(main())
+
+
 def test_timeouts_groups_and_wait_for_work_in_it() -> None:
     async def main() -> None:
         seen: list[str] = []

@@ -297,6 +297,8 @@ GARBAGE = {
     "bare-line-feeds": b"HTTP/1.1 200 OK\nContent-Length: 1\n\na",
     "switched": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n\x81\x00",
     "status-99": b"HTTP/1.1 099 What\r\n\r\n",
+    "status-600": b"HTTP/1.1 600 What\r\nContent-Length: 0\r\n\r\n",
+    "status-999": b"HTTP/1.1 999 Request denied\r\nContent-Length: 2\r\n\r\n{}",
 }
 
 

@@ -163,7 +163,8 @@ def _whole(least: int, most: int) -> Callable[[object], int]:
 
 
 def _share(value: object) -> float:
-    if (part := re.fullmatch(r"(\d*\.?\d+)(%?)", str(value).strip())) is None or float(part[1]) > (100 if part[2] else 1):
+    part = re.fullmatch(r"(\d*\.?\d+(?:e-\d+)?)(%?)", str(value).strip())  # 0.00001, once it is a float, is 1e-05
+    if part is None or float(part[1]) > (100 if part[2] else 1):
         raise ValueError("is not a share")
     return float(part[1]) / (100 if part[2] else 1)
 

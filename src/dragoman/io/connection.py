@@ -43,6 +43,7 @@ _TIMER_SLACK = 0.001
 _KEPT_FOR = re.compile(rb"(?i)\btimeout\s*=\s*(\d{1,6})(?!\d)")
 _SPACE = 32
 _TRUSTED_PART = 0.8
+_LAST_STATUS = 599
 _HANGUPS = (ConnectionResetError, BrokenPipeError, ConnectionAbortedError)
 
 
@@ -312,6 +313,9 @@ class Connection(asyncio.Protocol):
         if status < 200:
             self._interim(status)
             return
+        if status > _LAST_STATUS:
+            self._fail_status(status)
+            return
         if self._framing > HEAD_LIMIT and sum(len(name) + len(value) + 4 for name, value in headers) > HEAD_LIMIT:
             self._fail_oversized()
         elif self.served == 1 and parser.get_http_version() not in ("1.1", "1.0"):
@@ -340,7 +344,11 @@ class Connection(asyncio.Protocol):
         if status == 101:
             self._fail(UpstreamGarbled, f"{self.peer} switched protocols without being asked")
         elif status < 100:
-            self._fail(UpstreamGarbled, f"{self.peer} answered with the status {status}")
+            self._fail_status(status)
+
+    def _fail_status(self, status: int) -> None:
+        """Invalid (RFC 9110, section 15): it means nothing to a client, and no server could hand it on."""
+        self._fail(UpstreamGarbled, f"{self.peer} answered with the status {status}")
 
     def _note_idle_limit(self, headers: RawHeaders) -> None:
         """`Keep-Alive: timeout=5, max=100`. Servers say the same each time."""

@@ -239,7 +239,10 @@ class EagerTask:
         return self._cancels
 
     def uncancel(self) -> int:
+        """With the last request for its end, one that has not been met yet is taken back, as in asyncio from Python 3.13 on."""
         self._cancels = max(0, self._cancels - 1)
+        if not self._cancels:
+            self._must_cancel = False
         return self._cancels
 
     def done(self) -> bool:

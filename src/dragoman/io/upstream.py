@@ -11,7 +11,8 @@ for has come already.
 
 **When a request is sent twice.** A server may close an idle connection in the moment in which the next
 request is written to it. So, and only so: the connection had served a request before, the peer closed or
-reset it within `STALE_WINDOW` of our last byte, and not one byte of an answer had come. Then the request is
+reset it so soon after our last byte that it cannot have been for what we sent (`_stale_for`), and not one byte
+of an answer had come. Then the request is
 sent once more, over another connection. Anything else is the caller's to decide: a model's answer costs
 money, and a request that may have been processed is never repeated here.
 
