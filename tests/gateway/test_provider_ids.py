@@ -174,6 +174,21 @@ def test_what_is_listed_of_a_response_is_its_callers_too(gateway: Served, script
         )
 
 
+def test_what_a_provider_packs_unasked_is_read_all_the_same(gateway: Served, scripted: ThreadedUpstream, name: str) -> None:
+    own_id = made(gateway, scripted, name, background=True)["id"]
+    whole = {"id": own_id, "object": "response", "output": [{"id": f"msg_packed_{name}", "type": "message"}]}
+    refusal = {"error": {"message": "sk-upstream is not good for that"}}
+    for status, body in ((200, whole), (404, refusal)):
+        packed = gzip.compress(json.dumps(body).encode())
+        scripted.on(f"/responses/{own_id}", status, packed, [JSON, GZIPPED])
+        said = call(gateway, ALICE, "GET", f"{SENT}/{own_id}")
+        assert (said.status, said.header("content-encoding")) == (status, None)
+        assert said.body != packed
+        assert b"sk-upstream" not in said.body
+    naming_it = {"model": "there/m", "input": [{"id": f"msg_packed_{name}"}]}
+    refused(scripted, lambda: call(gateway, BOB, "POST", SENT, naming_it), 404)
+
+
 def test_an_item_that_says_all_of_itself_may_have_any_id(gateway: Served, scripted: ThreadedUpstream, name: str) -> None:
     """A conversation that one has written down and another goes on with."""
     items = made(gateway, scripted, name)["output"]

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from dragoman.flow.call import Call, Sent, body_of, head_of, next_chunk, untouched
 from dragoman.flow.envelope import request_headers, response_headers, without_key
+from dragoman.flow.tries import unreadable
 from dragoman.ir.losses import Ledger
 from dragoman.route.target import Endpoint
 from dragoman.stored.keeping import DIALECT
@@ -32,16 +33,19 @@ async def hand_on(
     exchange = await call.core.transport.open(request, call.wait())
     try:
         sent = Sent(exchange, await head_of(call, exchange), endpoint, call.dialect, True, Ledger(), own_key)
+        wrong = unreadable(sent)
+        if wrong is not None:
+            raise wrong
         if sent.head.status != 200:
-            raise sent.refusal(sent.head.status, await body_of(call, exchange))
+            raise sent.refusal(sent.head.status, await body_of(call, sent.exchange))
         if not sent.streams:
-            body = await body_of(call, exchange)
+            body = await body_of(call, sent.exchange)
             if done is not None:
                 await done()
             await call.answer.whole(200, response_headers(sent.head), body)
             return
         await call.answer.begin(200, response_headers(sent.head, stream=True))
-        while chunk := await next_chunk(call, exchange):
+        while chunk := await next_chunk(call, sent.exchange):
             await call.answer.write(chunk)
         await call.answer.finish()
     finally:
