@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from dragoman.dialects import DIALECTS
 from dragoman.dialects.base import Target
 from dragoman.dialects.messages import MESSAGES
 from dragoman.errors import MalformedBody
@@ -413,3 +414,27 @@ def test_thinking_of_another_provider_is_known_by_its_token() -> None:
     part = request.messages[0].parts[0]
     assert isinstance(part, Reasoning)
     assert (part.text, part.seal) == ("hm", Seal("enc", "openrouter", "chat"))
+
+
+def test_what_stands_beside_the_type_of_a_tool_goes_with_the_function_that_stands_for_it() -> None:
+    tool = {
+        "type": "text_editor_20250728",
+        "name": "str_replace_based_edit_tool",
+        "max_characters": 1000,
+        "cache_control": {"type": "ephemeral", "ttl": "1h"},
+        "strict": True,
+    }
+    body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "x"}], "tools": [tool]}).encode()
+    request = MESSAGES.decode_request(body)
+    [native] = request.tools
+    assert (native.native, native.cache) == (tool, None)
+    assert native.stand_in is not None
+    functions = msgspec.structs.replace(request, tools=[native.stand_in])
+    ledger = Ledger()
+    sent = json.loads(DIALECTS["chat"].encode_request(functions, Target("m", "p", Profile()), ledger))
+    assert sent["tools"][0]["function"]["strict"] is False
+    assert sorted((loss.path, loss.severity) for loss in ledger.losses) == [
+        ("tools[0]", "degraded"),
+        ("tools[0].cache_control", "info"),
+        ("tools[0].max_characters", "lost"),
+    ]

@@ -356,6 +356,10 @@ def _tool(native: dict[str, msgspec.Raw], at: Path) -> Tool:
             whole["input_schema"] = schema
         name = str(whole.get("name", kind))
         other = stand_in(kind, name, at)
+        if other is not None:
+            other.strict = fields.flag("strict")
+            other.cache = _cache(fields.any("cache_control"), (at, "cache_control"))
+            other.extras = {key: value for key, value in fields.rest().items() if key != "name"}
         return Tool(name=name, kind="hosted", native=whole, dialect="messages", stand_in=other, at=at)
     return Tool(
         name=fields.need_text("name"),
