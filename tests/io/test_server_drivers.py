@@ -1023,6 +1023,39 @@ def test_speaks_tls(driver: str, run: Run, authority: Authority) -> None:
 
 
 @on_all_drivers
+def test_a_client_that_leaves_over_tls_while_it_is_not_read_is_let_go_in_silence(
+    driver: str, run: Run, authority: Authority
+) -> None:
+    ours, theirs = authority.serving("localhost"), authority.trusting()
+
+    """Its farewell waits behind what it has sent, and is found together with the end of the connection. `run` fails if the
+    loop complains."""
+
+    async def turns(number: int) -> None:
+        for _ in range(number):
+            await asyncio.sleep(0)
+
+    class Stuck(Echo):
+        async def do_stuck(self, inbound: Inbound, out: Outbound) -> None:
+            await asyncio.get_running_loop().create_future()
+
+    async def scenario() -> None:
+        handler = Stuck()
+        async with serving(driver, handler, server_tls=ours, client_tls=theirs) as served, served.client() as client:
+            await client.send(get("/wait"))
+            await handler.entered.wait()
+            client.writer.write(post("/stuck", PIECE * 3))
+            client.writer.close()
+            await turns(100)
+            client.writer.transport.abort()
+            await turns(100)
+            handler.gate.set()
+            await until(lambda: served.open() == 0)
+
+    run(scenario())
+
+
+@on_all_drivers
 def test_a_small_answer_leaves_in_one_piece(driver: str, run: Run) -> None:
     async def scenario() -> None:
         async with serving(driver) as served, served.client() as client:

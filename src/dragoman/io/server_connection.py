@@ -222,8 +222,11 @@ class ServerConnection(RequestReader):
             task.go_on()
 
     def eof_received(self) -> None:
-        if self._answer is not None:
-            self.drop()
+        if self._answer is not None and self._transport is not None:
+            self._leave_handler()
+            self._phase = LEAVING
+            # In the next turn: asyncio's TLS is in the middle of its own ending, and takes an abort from within for a fault.
+            self.loop.call_soon(self._transport.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  the loop's signature
         self._phase = CLOSED
