@@ -93,6 +93,12 @@ def budget_within(most: int | None, request: Request, ask: ReasoningAsk, ledger:
     return None
 
 
+def effort_told(budget: int, request: Request, ask: ReasoningAsk, ledger: Ledger) -> None:
+    """A word on an effort that has become a budget."""
+    if ask.effort is not None:
+        ledger.add(request.paths.get("effort") or ask.at, None, f"told as a budget of {budget} tokens", "info")
+
+
 def effort_lost(request: Request, ask: ReasoningAsk, ledger: Ledger, what: str) -> None:
     """A word on an effort that stands apart from the rest of what was asked, of which a word has been said."""
     at = request.paths.get("effort") or ask.at

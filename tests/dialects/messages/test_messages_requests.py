@@ -438,3 +438,40 @@ def test_what_stands_beside_the_type_of_a_tool_goes_with_the_function_that_stand
         ("tools[0].cache_control", "info"),
         ("tools[0].max_characters", "lost"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("profile", "choice", "losses"),
+    [
+        (Profile(thinking="budget"), None, [("output.effort", "told as a budget of 2000 tokens")]),
+        (
+            Profile(thinking="budget"),
+            ToolChoice(mode="required"),
+            [
+                ("thinking", "a forced call excludes thinking, which was left out"),
+                ("output.effort", "left out with the thinking"),
+            ],
+        ),
+        (
+            Profile(thinking="none"),
+            None,
+            [("thinking", "this model does not think"), ("output.effort", "this model does not think")],
+        ),
+    ],
+)
+def test_an_effort_beside_a_budget_is_not_lost_in_silence(
+    profile: Profile, choice: ToolChoice | None, losses: list[tuple[str, str]]
+) -> None:
+    request = Request(
+        model="m",
+        dialect="converse",
+        messages=[Message(role="user", parts=[Text(text="x")])],
+        tools=[FUNCTION],
+        tool_choice=choice,
+        max_tokens=9000,
+        reasoning=ReasoningAsk(mode="on", budget=2000, effort="high", at=(None, "thinking")),
+        paths={"effort": ((None, "output"), "effort")},
+    )
+    ledger = Ledger()
+    MESSAGES.encode_request(request, Target("m", "p", profile), ledger)
+    assert [(loss.path, loss.what) for loss in ledger.losses] == losses

@@ -22,6 +22,7 @@ from dragoman.dialects.thinking import (
     budget_within,
     effort_asked,
     effort_lost,
+    effort_told,
     native_thinking,
     show_thinking,
 )
@@ -247,12 +248,9 @@ class _Encoding:
             effort_lost(self.request, ask, self.ledger, "left out with the thinking")
             return
         budget = budget_within(self.request.max_tokens, self.request, ask, self.ledger)
-        if budget is None:
-            return
-        more["thinking"] = {"type": "enabled", "budget_tokens": budget}
-        if ask.effort is not None:
-            at = self.request.paths.get("effort") or ask.at
-            self.ledger.add(at, None, f"told as a budget of {budget} tokens", "info")
+        if budget is not None:
+            more["thinking"] = {"type": "enabled", "budget_tokens": budget}
+            effort_told(budget, self.request, ask, self.ledger)
 
     def effort(self, ask: ReasoningAsk, more: Block, *, off: bool) -> None:
         """Nova's and OpenAI's open models: an effort of three."""

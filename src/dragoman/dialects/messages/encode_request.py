@@ -26,6 +26,7 @@ from dragoman.dialects.thinking import (
     budget_wished,
     budget_within,
     effort_lost,
+    effort_told,
     native_thinking,
     show_thinking,
 )
@@ -83,6 +84,8 @@ class _Encoding(BlocksEncoding):
         self.format(body)
         self.thinking(body, messages)
         self.tool_choice(body)
+        if request.reasoning is not None and not self.native and "budget_tokens" in body.get("thinking", {}):
+            effort_told(body["thinking"]["budget_tokens"], request, request.reasoning, ledger)
         self.sampling(body)
         self.rest(body)
         if request.stream:
@@ -314,7 +317,9 @@ class _Encoding(BlocksEncoding):
                 asked = request.reasoning
                 at = (asked.at if asked is not None else None) or choice.at or (None, "tool_choice")
                 self.ledger.add(at, None, "a forced call excludes thinking, which was left out", "degraded")
-                body.pop("thinking")
+                thinking = body.pop("thinking")
+                if asked is not None and not self.native and "budget_tokens" in thinking:
+                    effort_lost(request, asked, self.ledger, "left out with the thinking")
         if request.parallel is False:
             native = native or {"type": "auto"}
             if native["type"] != "none":
@@ -386,8 +391,7 @@ class _Encoding(BlocksEncoding):
             return
         if self.profile.thinking == "none":
             self.ledger.add(ask.at, None, "this model does not think", "degraded")
-            if ask.effort is not None and "effort" in self.request.paths:
-                self.ledger.add(self.request.paths["effort"], None, "this model does not think", "degraded")
+            effort_lost(self.request, ask, self.ledger, "this model does not think")
         elif self.profile.thinking == "adaptive":
             body["thinking"] = {"type": "adaptive"}
             effort = adaptive_effort(self.request, ask, self.ledger)
