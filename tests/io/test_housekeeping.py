@@ -137,3 +137,23 @@ def test_a_process_may_open_as_many_files_as_the_system_allows_and_has_room_for_
     """)
     assert soft == min(hard, 65_536) or hard < 0
     assert room >= min(soft, 16_384)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no such limit")
+def test_a_system_that_allows_fewer_files_than_it_says_is_asked_for_fewer() -> None:
+    """As macOS does."""
+    soft, hard = said_by("""
+        import json, resource
+        from dragoman.io.housekeeping import make_room_for_files
+        allowed = resource.setrlimit
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        allowed(resource.RLIMIT_NOFILE, (256, hard))
+        def setrlimit(what, limits):
+            if limits[0] > 12_288:
+                raise ValueError("current limit exceeds maximum limit")
+            allowed(what, limits)
+        resource.setrlimit = setrlimit
+        make_room_for_files()
+        print(json.dumps(resource.getrlimit(resource.RLIMIT_NOFILE)))
+    """)
+    assert soft == (min(hard, 10_240) if hard >= 0 else 10_240)

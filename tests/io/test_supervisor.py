@@ -19,7 +19,7 @@ import pytest
 
 from dragoman.config import Config
 from dragoman.io.local import LocalModel
-from dragoman.io.supervising import CONTROL, Brief, Order, Source, line, lock_file
+from dragoman.io.supervising import CONTROL, Brief, News, Order, Source, line, lock_file
 from dragoman.io.supervisor import Plan, Supervisor, WorkerProcess
 from tests.io.process_signals import signals_as_before
 
@@ -306,6 +306,30 @@ def test_what_a_worker_is_told_before_it_can_be_spoken_to_reaches_it() -> None:
                 await worker.attend(got_ready)
             assert (ready, worker.code) == (1, 0)
             worker.tell(Order("hurry"))  # to nobody
+
+    asyncio.run(scenario())
+
+
+def test_a_worker_that_has_much_to_say_before_it_ends_is_heard_out() -> None:
+    async def scenario() -> None:
+        source = Source(text='{"local": false, "store": false}', suffix=".json")
+        brief = Brief(number=1, source=source, ports={}, lock=0)
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        theirs.setblocking(False)
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", "")
+        worker = WorkerProcess(brief, Plan(source=source, config=source.load({}), model=None), process, ours)
+        why = "a mistake; " * 10_000
+
+        async def says() -> None:
+            with theirs:
+                loop = asyncio.get_running_loop()
+                await loop.sock_recv(theirs, 1 << 16)
+                await loop.sock_sendall(theirs, line(News("failed", why)))
+
+        async with asyncio.timeout(LIMIT):
+            await asyncio.gather(worker.attend(lambda: None), says())
+        assert (worker.is_ready, worker.ending()) == (False, why)
 
     asyncio.run(scenario())
 

@@ -54,6 +54,8 @@ _TRIM_IDLE, _TRIM_BUSY = 5.0, 30.0
 _FILES = 16_384
 """Room for 8,000 streams, which is 128 kB."""
 _MOST_FILES = 65_536
+_FEWER_FILES = 10_240
+"""macOS says that there is no limit, and refuses what is above one of its own (kern.maxfilesperproc). This it takes."""
 
 
 if sys.platform == "win32":
@@ -71,13 +73,20 @@ else:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         unlimited = resource.RLIM_INFINITY
         most = _MOST_FILES if hard == unlimited else min(hard, _MOST_FILES)
+        for files in (most, min(most, _FEWER_FILES)):
+            if soft == unlimited or soft >= files:
+                break
+            try:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
+                soft = files
+            except (OSError, ValueError) as error:
+                log.debug("%d files cannot be open at once: %s", files, error)
+        room = _FILES if soft == unlimited else min(soft, _FILES)
         try:
-            if soft != unlimited and soft < most:
-                resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
             with Path(os.devnull).open("rb") as file:
-                os.close(fcntl.fcntl(file.fileno(), fcntl.F_DUPFD_CLOEXEC, min(most, _FILES) - 1))
-        except (OSError, ValueError) as error:  # macOS allows less than it says
-            log.debug("no more room for files: %s", error)
+                os.close(fcntl.fcntl(file.fileno(), fcntl.F_DUPFD_CLOEXEC, room - 1))
+        except (OSError, ValueError) as error:
+            log.debug("there is no more room for files: %s", error)
 
 
 def settle() -> None:

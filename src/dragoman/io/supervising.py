@@ -21,6 +21,8 @@ from dragoman.secret import Secret
 
 CONTROL = "DRAGOMAN_WORKER_CONTROL"
 """The variable that names the descriptor of a worker's socket. Its value is a number."""
+LONGEST_LINE = 1 << 26
+"""Bytes. A brief holds the configuration, and news may hold every mistake in it."""
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):

@@ -34,7 +34,7 @@ from dragoman.errors import ConfigError, DragomanError
 from dragoman.io.local import LocalModel
 from dragoman.io.process import Terminal, ignore_signals
 from dragoman.io.reloading import check_unmoved, same_model, started_model
-from dragoman.io.supervising import CONTROL, Brief, News, Order, Source, lent, line
+from dragoman.io.supervising import CONTROL, LONGEST_LINE, Brief, News, Order, Source, lent, line
 
 log = logging.getLogger("dragoman.supervisor")
 
@@ -93,7 +93,7 @@ class WorkerProcess:
         """Brief it, and listen to it until its end."""
         try:
             try:
-                reader, self._control = await asyncio.open_connection(sock=self._socket)
+                reader, self._control = await asyncio.open_connection(sock=self._socket, limit=LONGEST_LINE)
                 self._control.writelines([line(self.brief), *map(line, self._untold)])
                 self._untold.clear()
                 await self._hear(reader, on_ready)

@@ -27,7 +27,7 @@ from dragoman.io.process import end_within
 from dragoman.io.reloading import MountOf
 from dragoman.io.server import TIDY, Server
 from dragoman.io.serving import loop_factory
-from dragoman.io.supervising import CONTROL, Brief, News, Order, SharedLock, line
+from dragoman.io.supervising import CONTROL, LONGEST_LINE, Brief, News, Order, SharedLock, line
 from dragoman.io.tls import server_context
 
 if TYPE_CHECKING:
@@ -228,7 +228,7 @@ def main(mount_of: MountOf | None = None) -> int:
 
 
 async def _main(control: socket.socket, mount_of: MountOf | None) -> int:
-    reader, writer = await asyncio.open_connection(sock=control, limit=1 << 26)
+    reader, writer = await asyncio.open_connection(sock=control, limit=LONGEST_LINE)
     try:
         first = await reader.readline()
         if not first:
