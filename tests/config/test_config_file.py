@@ -198,14 +198,6 @@ def test_auto_false_leaves_only_what_is_configured() -> None:
     assert list(config.providers) == ["groq"]
 
 
-@pytest.mark.parametrize(
-    ("said", "share"),
-    [("0", 0), ("1", 1), ("0.25", 0.25), ("'.5'", 0.5), ("5%", 0.05), ("0.00001", 0.00001), ("2.5e-3", 0.0025)],
-)
-def test_a_share_may_be_a_number_or_a_percentage(said: str, share: float) -> None:
-    assert yaml_config(f"server: {{log: {{sample: {said}}}}}").server.log.sample == pytest.approx(share)
-
-
 def test_a_date_in_yaml_is_a_version_all_the_same() -> None:
     row = yaml_config("providers: {anthropic: {version: 2026-10-21}}").providers["anthropic"].row
     assert ("anthropic-version", "2026-10-21") in row.headers

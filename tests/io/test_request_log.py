@@ -55,7 +55,8 @@ def test_whatever_is_not_plain_always_has_its_line(lines: list[Answered], what: 
 
 
 @pytest.mark.parametrize(
-    ("said", "share"), [("0.1", 0.1), ("10%", 0.1), ("'2.5 %'", None), ("1", 1.0), ("0", 0.0), (".5", 0.5)]
+    ("said", "share"),
+    [("0.1", 0.1), ("10%", 0.1), ("'2.5 %'", None), ("1", 1.0), ("0", 0.0), (".5", 0.5), ("0.00001", 0.00001), ("2e-3", 0.002)],
 )
 def test_the_share_is_a_number_or_a_percentage(said: str, share: float | None) -> None:
     text = f"server: {{log: {{sample: {said}}}}}"
