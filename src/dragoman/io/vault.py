@@ -11,6 +11,7 @@ import asyncio
 import hmac
 import importlib.util
 import logging
+import math
 import os
 import stat
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -45,6 +46,8 @@ _NOT_OF_ROOTS = 0o037
 _EMPTY_FOR = 1.0
 """Seconds for which an owner without entries is not asked for again: another process may have put one there meanwhile."""
 _MOST_OWNERS = 10_000
+_WARN_EVERY = 60.0
+"""Seconds between two warnings that there is no key: each request would be one."""
 _PATIENCE = 3.0
 """Seconds. The first use opens the store, which takes half of one."""
 
@@ -84,6 +87,7 @@ class StoreVault:
         self._clock = clock
         self._cipher: AESGCM | None = None
         self._naming = b""
+        self._warned_at = -math.inf
         self._empty: dict[str, float] = {}
         """Owners who had nothing there, and until when that is believed."""
 
@@ -170,7 +174,9 @@ class StoreVault:
         try:
             return await asyncio.to_thread(_kept_key, Path(config.key_file))
         except (OSError, ValueError) as error:
-            log.warning("the vault cannot be used: its key in %s: %s", config.key_file, error)
+            if (now := self._clock.now()) - self._warned_at >= _WARN_EVERY:
+                self._warned_at = now
+                log.warning("the vault cannot be used: its key in %s: %s", config.key_file, error)
             raise StoreUnavailable(f"the vault has no key: {error}") from None
 
 
