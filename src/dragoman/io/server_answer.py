@@ -1,8 +1,8 @@
 """One answer on its way to a client of the native driver: an `Outbound` that frames and writes.
 
-What is written in one step of the request's task leaves in one system call at its end, the head with the first pieces of
-the body: on uvloop every write is a call of its own, and that is most of what an event costs. Nothing waits for a later turn;
-only what is written by somebody else than that task waits for the end of the loop's.
+What is written in one turn of the loop leaves in one system call at its end, the head with the first pieces of the body: on
+uvloop every write is a call of its own, and that is most of what an event costs. All answers' writes come one behind the other:
+whoever reads them on this machine is woken up once and not for each. Nothing waits for a later turn.
 
 What ends the body is decided once, from the head: the length that the handler announced, chunks, the end of the connection
 (HTTP/1.0), or nothing at all (HEAD, 204, 304).
@@ -184,14 +184,22 @@ class ServerAnswer:
     # Stepped
 
     def step_ended(self) -> None:
+        if self._pending and not self._due and not self.done:
+            self._due = True
+            self._connection.flush_soon(self)
+
+    def flush(self) -> None:
+        """What `flush_soon` leads to."""
+        self._due = False
         pending = self._pending
-        if pending and not self.done:
-            if len(pending) == 1:
-                data = pending.pop()
-                self._size = 0
-                self._connection.send(data)
-            else:
-                self._flush()
+        if self.done or not pending:
+            return
+        if len(pending) == 1:
+            data = pending.pop()
+            self._size = 0
+            self._connection.send(data)
+        else:
+            self._flush()
 
     def task_ended(self, error: BaseException | None) -> None:
         if error is not None:
@@ -268,12 +276,7 @@ class ServerAnswer:
             self._flush()
         elif not self._due and not self.in_step:
             self._due = True
-            self._connection.loop.call_soon(self._turn_ends)
-
-    def _turn_ends(self) -> None:
-        self._due = False
-        if not self.done:
-            self._flush()
+            self._connection.flush_soon(self)
 
     def _flush(self) -> None:
         pending = self._pending

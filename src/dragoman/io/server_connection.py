@@ -67,7 +67,7 @@ class Shared:
 
     __slots__ = (
         "connections", "draining", "emptied", "former", "former_left", "grace", "handler", "limits", "loop", "mount", "pace",
-        "running", "surplus", "warned_at",
+        "running", "surplus", "unwritten", "warned_at",
     )  # fmt: skip
 
     def __init__(
@@ -81,6 +81,8 @@ class Shared:
         self.connections: set[ServerConnection] = set()
         self.running: dict[ServerAnswer, asyncio.Task[None] | EagerTask] = {}
         """The loop itself holds tasks only weakly, if at all."""
+        self.unwritten: list[ServerAnswer] = []
+        """Answers with something to be written in this turn."""
         self.draining = False
         self.grace = 0.0
         """Seconds that an idle connection gets then."""
@@ -105,6 +107,17 @@ class Shared:
             connection.retire()
         self._look_who_is_left()
 
+    def flush_soon(self, answer: ServerAnswer) -> None:
+        """Write what it has when all that this turn of the loop brings has been read."""
+        if not self.unwritten:
+            self.loop.call_soon(self._flush)
+        self.unwritten.append(answer)
+
+    def _flush(self) -> None:
+        unwritten, self.unwritten = self.unwritten, []
+        for answer in unwritten:
+            answer.flush()
+
     def leave(self, connection: ServerConnection) -> None:
         self.connections.discard(connection)
         self.surplus.discard(connection)
@@ -128,7 +141,7 @@ class Shared:
 class ServerConnection(RequestReader):
     __slots__ = (
         "_answer", "_deadline", "_held", "_held_size", "_reading_paused", "_room", "_shared", "_small", "_taken", "_taken_at",
-        "_task", "_timer", "_transport", "_unbegun", "_written", "is_full", "loop", "running",
+        "_task", "_timer", "_transport", "_unbegun", "_written", "flush_soon", "is_full", "loop", "running",
     )  # fmt: skip
 
     def __init__(self, shared: Shared) -> None:
@@ -136,6 +149,7 @@ class ServerConnection(RequestReader):
         self._shared = shared
         self.loop = shared.loop
         self.running = shared.running
+        self.flush_soon = shared.flush_soon
         self.is_full = False
         """More waits for the client than `write_buffer`."""
         self._transport: asyncio.Transport | None = None
