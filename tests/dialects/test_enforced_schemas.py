@@ -47,6 +47,16 @@ def test_what_can_be_enforced_stays_byte_for_byte(schema: Any) -> None:
         ({key: value for key, value in CLOSED.items() if key != "additionalProperties"}, CLOSED, []),
         ({"$schema": "x", **CLOSED}, CLOSED, []),
         ({"oneOf": [CLOSED]}, {"anyOf": [CLOSED]}, []),
+        (
+            {"$ref": "#/$defs/A", "description": "d", "$defs": {"A": CLOSED}},
+            {"anyOf": [{"$ref": "#/$defs/A"}], "description": "d", "$defs": {"A": CLOSED}},
+            [],
+        ),
+        (
+            {"$ref": "#/$defs/A", "default": 1, "$defs": {"A": {"const": 1}}},
+            {"anyOf": [{"$ref": "#/$defs/A"}], "description": "{default: 1}", "$defs": {"A": {"const": 1}}},
+            ["default"],
+        ),
         ({"type": "integer", "minimum": 1}, {"type": "integer", "description": "{minimum: 1}"}, ["minimum"]),
         (
             {"type": "string", "description": "d", "maxLength": 3, "pattern": "^x"},
@@ -84,6 +94,7 @@ def test_objects_are_closed_and_limits_are_told_in_words(schema: Any, expected: 
         {"type": "object", "additionalProperties": {"type": "string"}},
         {"type": "object", "properties": {"any": {}}, "additionalProperties": False},
         {"$ref": "https://elsewhere.example/schema"},
+        {"$ref": "#/$defs/A", "anyOf": [CLOSED], "$defs": {"A": CLOSED}},
         {"$ref": "#/$defs/A", "$defs": {"A": {"type": "array", "items": {"$ref": "#/$defs/A"}}}},
         {"$ref": "#/$defs/A", "$defs": {"A": {"anyOf": [{"$ref": "#/$defs/B"}]}, "B": {"anyOf": [{"$ref": "#/$defs/A"}]}}},
         {"enum": [{"a": 1}]},

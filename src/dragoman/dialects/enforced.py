@@ -22,6 +22,7 @@ _KEPT = frozenset({"type", "enum", "const", "title", "description", "default", "
 _DEFINITIONS = ("$defs", "definitions")
 _SILENT = frozenset({"$schema", "$id", "$comment", "examples", "additionalProperties"})
 """What says nothing about a value, or is said in another way."""
+_CHOICES = ("anyOf", "oneOf", "allOf")
 _PRIMITIVE = (str, int, float, bool, type(None))
 
 _encode = msgspec.json.Encoder().encode
@@ -72,8 +73,7 @@ class _Walk:
             self._refs.setdefault(self._in, set()).add(str(native["$ref"]))
             if not str(native["$ref"]).startswith(("#/$defs/", "#/definitions/")):
                 raise _Open
-            self.told += [f"{key} beside $ref" for key in native if key not in {"$ref", *_DEFINITIONS, *_SILENT, "title"}]
-            return {**out, "$ref": native["$ref"]}
+            return self.reference(native, out)
         out |= {key: value for key, value in native.items() if key in _KEPT}
         kinds = native.get("type")
         kinds = kinds if isinstance(kinds, list) else [kinds]
@@ -90,6 +90,17 @@ class _Walk:
         if isinstance(native.get("format"), str) and native["format"] in _FORMATS:
             out["format"] = native["format"]
         return self.described(native, out)
+
+    def reference(self, native: Block, out: Block) -> Block:
+        """Nothing may stand beside a reference; as Pydantic writes it, a description does."""
+        reference = {"$ref": native["$ref"]}
+        beside = {key: value for key, value in native.items() if key not in {*reference, "title", *_DEFINITIONS, *_SILENT}}
+        if not beside:
+            return {**out, **reference}
+        if not beside.keys().isdisjoint(_CHOICES):
+            raise _Open
+        said = {"description": beside["description"]} if "description" in beside else {}
+        return self.described(beside, {**out, "anyOf": [reference], **said})
 
     def definition(self, name: str, schema: Any) -> Block:
         before, self._in = self._in, name
