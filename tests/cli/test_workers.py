@@ -364,6 +364,23 @@ def test_the_end_is_bounded_and_a_second_signal_makes_it_short(tmp_path: Path, u
     upstream.open_gate()
 
 
+@pytest.mark.parametrize("driver", ["native", "asgi"])
+def test_the_end_is_bounded_for_workers_that_were_retired_before(
+    tmp_path: Path, upstream: ThreadedUpstream, driver: str
+) -> None:
+    upstream.shut_gate()
+    with started(tmp_path, config=settings(upstream, drain=0.3, driver=driver)) as gateway:
+        question = {"model": STALL, "stream": True, "messages": [{"role": "user", "content": "hi"}]}
+        with httpx.stream("POST", f"{gateway.url}/v1/chat/completions", json=question, timeout=PATIENCE) as stream:
+            assert next(stream.iter_lines()).startswith("data:")
+            gateway.process.send_signal(signal.SIGHUP)
+            gateway.wait_for("the configuration was reloaded")
+            gateway.process.send_signal(signal.SIGTERM)
+            assert gateway.process.wait(20) == 0
+        assert not [line for line in gateway.said if "did not end" in line]
+    upstream.open_gate()
+
+
 @pytest.mark.parametrize("options", [["--workers", "2"], ["--driver", "native"], ["--driver", "asgi"]])
 def test_a_gateway_whose_terminal_is_closed_ends_instead_of_reloading(tmp_path: Path, options: list[str]) -> None:
     (tmp_path / "dragoman.yaml").write_text('{"local": false, "providers": {"groq": {"api_key": "gsk_0123456789abcdef"}}}')

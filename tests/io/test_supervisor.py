@@ -20,7 +20,7 @@ import pytest
 from dragoman.config import Config
 from dragoman.io.local import LocalModel
 from dragoman.io.supervising import CONTROL, Brief, News, Order, Source, line, lock_file
-from dragoman.io.supervisor import Plan, Supervisor, WorkerProcess
+from dragoman.io.supervisor import Plan, Supervisor, WorkerProcess, pause_after
 from tests.io.process_signals import signals_as_before
 
 LIMIT = 30
@@ -387,3 +387,10 @@ def test_a_worker_that_cannot_listen_says_why_and_ends(driver: str, caplog: pyte
             assert "Error: " in said[1]["why"]
 
     asyncio.run(scenario())
+
+
+def test_the_pause_between_two_tries_is_doubled_up_to_the_longest_however_many_fail() -> None:
+    pauses = [pause_after(failures) for failures in range(1, 12)]
+    assert pauses[:4] == [0.0, 0.5, 1.0, 2.0]
+    assert pauses == sorted(pauses)
+    assert pause_after(5_000) == pauses[-1] == 30.0

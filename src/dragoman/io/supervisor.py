@@ -324,7 +324,7 @@ class Supervisor:
         failures = self._failures[post] = self._failures.get(post, 0) + 1
         if not self._was_ready and failures >= _TRIES:
             self._finish(f"worker {post} does not start: {worker.ending()}")
-        pause = min(_FIRST_PAUSE * 2 ** (failures - 2), _LONGEST_PAUSE) if failures > 1 else 0.0
+        pause = pause_after(failures)
         log.error(
             "worker %d (process %d) failed as soon as it was started: %s; the next try is in %g s",
             post, worker.pid, worker.ending(), pause,
@@ -503,3 +503,9 @@ class Supervisor:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("a fault in the supervisor", exc_info=error)
             self._finish("the supervisor failed; its log says why")
+
+
+def pause_after(failures: int) -> float:
+    """Seconds before the next try, after so many failures one behind the other: doubled each time, up to the longest."""
+    # A power of so many failures as a day brings is no float any more.
+    return min(_FIRST_PAUSE * 2 ** min(failures - 2, 10), _LONGEST_PAUSE) if failures > 1 else 0.0

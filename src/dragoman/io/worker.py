@@ -109,7 +109,12 @@ class _Uvicorn:
         await self._end(None)
 
     async def drain(self, patience: float) -> None:
-        await self._end(max(1, round(patience)))
+        # It may be handing over already, and that has no end of its own.
+        alarm = asyncio.get_running_loop().call_later(patience, self.hurry)
+        try:
+            await self._end(max(1, round(patience)))
+        finally:
+            alarm.cancel()
 
     async def _end(self, patience: int | None) -> None:
         server, task = self._server, self._task
