@@ -34,9 +34,10 @@ async def followed(shelf: Shelf) -> tuple[Found, Found]:
 
 
 async def change(shelf: Shelf, own_id: str, once: asyncio.Event) -> int:
-    """Again and again until it is gone, or enough is enough; how often."""
-    changed = 0
-    for _ in range(20):
+    """Again and again until it is gone, or enough is enough, but once for certain; how often."""
+    changed = tries = 0
+    while not changed or tries < 20:
+        tries += 1
         if (found := await shelf.read(OWNER, own_id)) is None:
             break
         changed += await shelf.change(found, msgspec.structs.replace(found.entry, model=f"m{changed}"))

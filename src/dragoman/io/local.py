@@ -169,16 +169,17 @@ class LocalModel:
             self._process = process
         overdue = threading.Event()
         alarm = threading.Timer(timeout, lambda: (overdue.set(), process.kill()))
+        alarm.daemon = True  # nobody waits for it when the interpreter ends
         reader = threading.Thread(target=_collect, args=(process.stderr, log), daemon=True)
-        alarm.start()
-        reader.start()
         try:
+            alarm.start()
+            reader.start()
             said = self._converse(process)
-        except BaseException:  # Ctrl-C, for instance
+        except BaseException:  # Ctrl-C, for instance, at any moment
             self.stop()
             raise
         finally:
-            alarm.cancel()  # a thread that is waited for when the interpreter ends
+            alarm.cancel()
         with self._turn:
             stopped = self._process is not process
             if not stopped:
