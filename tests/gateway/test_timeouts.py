@@ -157,13 +157,13 @@ def test_a_client_that_gives_up_first_has_its_own_timeout(gateway: Served, scrip
     scripted.script(*[Scenario("slow", (SlowHead("never"), Text("x")))] * 2)
     left = len(scripted.connections.closed_early)
     with (
-        anthropic.Anthropic(base_url=gateway.url, api_key="any", max_retries=0, timeout=SHORT / 2) as claude,
+        anthropic.Anthropic(base_url=gateway.url, api_key="any", max_retries=0, timeout=0.5) as claude,
         pytest.raises(anthropic.APITimeoutError),
     ):
         claude.messages.create(model="messages-idle/m", max_tokens=9, messages=asking)
     scripted.closed_early(count=left + 1)
     with (
-        openai.OpenAI(base_url=gateway.base, api_key="any", max_retries=0, timeout=SHORT / 2) as gpt,
+        openai.OpenAI(base_url=gateway.base, api_key="any", max_retries=0, timeout=0.5) as gpt,
         pytest.raises(openai.APITimeoutError),
     ):
         gpt.chat.completions.create(model="messages-idle/m", messages=asking)
