@@ -239,7 +239,7 @@ class Gateway:
             headers.append((b"allow", self._allowed(inbound.path.rstrip("/")).encode()))
         elif error.status == _NOT_UNDERSTOOD:
             headers.append((b"accept-encoding", TAKEN.encode()))  # RFC 9110, section 15.5.16
-        await _send(out, told.status, headers, told.body)
+        await out.whole(told.status, headers, told.body)
         now = self.core.clock.now()
         self.core.observe(
             Report(
@@ -279,7 +279,7 @@ class Gateway:
     async def _other(self, path: str, inbound: Inbound, out: Outbound) -> None:
         asks = inbound.method in _ASKS
         if asks and (path == "/" or path in _GREETINGS):
-            await _send(out, 200, _JSON, msgspec.json.encode({"name": "dragoman", "version": __version__, "status": "ok"}))
+            await out.whole(200, _JSON, msgspec.json.encode({"name": "dragoman", "version": __version__, "status": "ok"}))
             return
         if asks and (path.startswith("/health") or path in _OTHER_HEALTH):
             await self._health(path, inbound, out)
@@ -301,7 +301,7 @@ class Gateway:
     async def _pass(self, target: PassThrough, path: str, inbound: Inbound, caller: Caller, out: Outbound) -> None:
         if path == f"/{target.provider}/health" and inbound.method in _ASKS:
             state = {"status": "ok", "provider": target.provider, "credential": bool(target.auth) or target.keyless}
-            await _send(out, 200, _JSON, msgspec.json.encode(state))
+            await out.whole(200, _JSON, msgspec.json.encode(state))
             return
         if inbound.method in _NEVER_PASSED:
             raise UnknownRoute(f"{inbound.method} is not passed on to providers", status=405)
@@ -333,7 +333,7 @@ class Gateway:
             body = dialect.encode_models(cards, dict(parse_qsl(inbound.query.decode("latin-1"))))
         else:
             body = dialect.encode_model(next((card for card in cards if card.id == name), None) or self._card(name, caller))
-        await _send(out, 200, _JSON, body)
+        await out.whole(200, _JSON, body)
 
     def _card(self, name: str, caller: Caller) -> ModelCard:
         """Of a model that is in no list but can be served (`provider/anything`). Raises `UnknownModel`."""
@@ -348,7 +348,7 @@ class Gateway:
         state: dict[str, Any] = {"status": status, "version": __version__}
         match path:
             case "/health/live" | "/health/liveliness" | "/health/liveness":
-                await _send(out, 200, _JSON, msgspec.json.encode({"status": "ok"}))
+                await out.whole(200, _JSON, msgspec.json.encode({"status": "ok"}))
                 return
             case "/health" | "/health/ready" | "/health/readiness":
                 pass
@@ -364,7 +364,7 @@ class Gateway:
                 state |= {"cache": "off"}
             case _:
                 raise UnknownRoute(f"there is no {path} here")
-        await _send(out, 200 if ready else 503, _JSON, msgspec.json.encode(state))
+        await out.whole(200 if ready else 503, _JSON, msgspec.json.encode(state))
 
     def _claude_code(self) -> dict[str, Any]:
         """Whether Claude Code could work here: the endpoints are there, and its three tiers lead somewhere."""
@@ -428,10 +428,6 @@ def _first(path: str) -> str:
 
 def _is_models(path: str) -> bool:
     return _MODELS.match(path) is not None
-
-
-async def _send(out: Outbound, status: int, headers: RawHeaders, body: bytes) -> None:
-    await out.whole(status, headers, body)
 
 
 def _unpacked(inbound: Inbound, most: int) -> Inbound:

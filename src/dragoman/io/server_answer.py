@@ -191,14 +191,7 @@ class ServerAnswer:
     def flush(self) -> None:
         """What `flush_soon` leads to."""
         self._due = False
-        pending = self._pending
-        if self.done or not pending:
-            return
-        if len(pending) == 1:
-            data = pending.pop()
-            self._size = 0
-            self._connection.send(data)
-        else:
+        if not self.done:
             self._flush()
 
     def task_ended(self, error: BaseException | None) -> None:
